@@ -1,0 +1,882 @@
+//! One policy, kept: its state, and its cycle.
+//!
+//! A cycle has five phases, top to bottom in [`Keeper::cycle`]: **observe** the target and the load, **learn** from
+//! what was seen, **decide** with the pure core, **actuate** where that changes anything, and **tell** in status,
+//! events and metrics. Only observe, actuate and tell need a client; only the leader writes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Client, Resource, ResourceExt};
+use tokio::sync::Semaphore;
+use tracing::{debug, info, warn};
+
+use super::clock;
+use super::finalizer;
+use super::history::History;
+use super::lease::Leadership;
+use super::load::{Load, Loads};
+use super::outlook::{Outlook, Purpose};
+use super::pause::{Pause, pause};
+use super::publish::Publisher;
+use super::sighting::{Sighting, pressure};
+use super::state::{Kept, Remembered, Store};
+use super::status::{self, Verdict};
+use crate::actuate::{self, Fault, Lever, Survey};
+use crate::capacity::Capacity;
+use crate::decide::{Costs, Decision, Fleet, Floor, Outcome, Reason, Rules, Situation, decide};
+use crate::forecast::Forecast;
+use crate::observe::Known;
+use crate::policy::status::{
+    Action, CapacityStatus, CurvePointStatus, LastScale, LeadTimeStatus, MilvusAutoscalerStatus, Origin,
+    OriginalBounds,
+};
+use crate::policy::text::{DurationText, duration_text};
+use crate::policy::{ClusterPolicy, GivenCapacity, MilvusAutoscaler, Mode, Policy};
+use crate::telemetry::{Direction, Metrics, Object, ReplicaKind};
+use crate::units::{Qps, Replicas};
+
+/// How long one observation of Prometheus may hold up a cycle.
+const OBSERVING: Duration = Duration::from_secs(12);
+/// How often the history is put away.
+const KEEPING: SignedDuration = SignedDuration::from_mins(10);
+/// Planned changes that are shown.
+const PLANNED: usize = 5;
+/// A minute, in which plans are made.
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// What all keepers share.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) store: Store,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) leadership: Leadership,
+    pub(super) recorder: Recorder,
+    pub(super) loads: Arc<dyn Loads>,
+    /// How many histories are read at once.
+    pub(super) fits: Arc<Semaphore>,
+}
+
+/// When the next cycle should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// At its usual time.
+    Regular,
+    /// Soon: something failed that may succeed in a moment.
+    Soon,
+    /// Never: the policy is gone.
+    Gone,
+}
+
+/// A policy in use, with its connection to Prometheus.
+struct InUse {
+    policy: Arc<ClusterPolicy>,
+    generation: Option<i64>,
+    load: Result<Arc<dyn Load>, Reason>,
+    connected_at: Timestamp,
+}
+
+/// Keeps one policy.
+pub(super) struct Keeper {
+    context: Arc<Context>,
+    object: Object,
+    resource: Arc<MilvusAutoscaler>,
+    in_use: Option<InUse>,
+    outlook: Option<Outlook>,
+    remembered: Remembered,
+    publisher: Publisher,
+    saved: f64,
+    cycled_at: Option<Timestamp>,
+    kept_at: Timestamp,
+    /// Cycles in a row with latency above its target.
+    latency_high_for: u32,
+    /// What this process asked for last, to notice others who ask too.
+    asked: Option<Replicas>,
+}
+
+/// What was decided in one cycle.
+struct Verdicts {
+    outcome: Outcome,
+    rules: Rules,
+    forecast: Option<Forecast>,
+    floor: Option<Replicas>,
+    active: Vec<String>,
+    capacity: Option<Capacity>,
+    lead: SignedDuration,
+}
+
+impl Keeper {
+    pub(super) fn new(context: Arc<Context>, resource: Arc<MilvusAutoscaler>) -> Self {
+        let object =
+            Object { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() };
+        let status = resource.status.clone().unwrap_or_default();
+        Self {
+            context,
+            object,
+            in_use: None,
+            outlook: None,
+            remembered: Remembered::default(),
+            saved: status.saved_replica_hours.unwrap_or(0.0),
+            publisher: Publisher::default(),
+            cycled_at: None,
+            kept_at: Timestamp::MIN,
+            latency_high_for: 0,
+            asked: None,
+            resource,
+        }
+    }
+
+    /// Takes a new version of the resource. Whether what it asks for has changed.
+    pub(super) fn update(&mut self, resource: Arc<MilvusAutoscaler>) -> bool {
+        let meaning = |resource: &MilvusAutoscaler| {
+            let metadata = &resource.metadata;
+            (metadata.generation, metadata.deletion_timestamp.is_some(), metadata.annotations.clone())
+        };
+        let changed = meaning(&self.resource) != meaning(&resource);
+        self.resource = resource;
+        changed
+    }
+
+    /// Notes that a cycle did not end in time.
+    pub(super) fn note_timeout(&self) {
+        self.context.metrics.count_error(&self.object, "timeout");
+        warn!(namespace = self.object.namespace, name = self.object.name, "a cycle did not end in time");
+    }
+
+    /// Takes everything about the policy out of the metrics.
+    pub(super) fn forget(&self) {
+        self.context.metrics.forget(&self.object);
+    }
+
+    /// One cycle.
+    pub(super) async fn cycle(&mut self, now: Timestamp) -> Next {
+        let began = Instant::now();
+        if self.resource.metadata.deletion_timestamp.is_some() {
+            return self.finish().await;
+        }
+        self.restore_state(now).await;
+        self.follow_leader();
+        let next = match self.policy(now).await {
+            Ok(policy) => self.keep(&policy, now).await,
+            Err(reason) => self.refuse(&reason, now).await,
+        };
+        self.cycled_at = Some(now);
+        self.context.metrics.observe_cycle(began.elapsed());
+        next
+    }
+
+    /// The phases of a cycle.
+    async fn keep(&mut self, policy: &Arc<ClusterPolicy>, now: Timestamp) -> Next {
+        let (survey, sighting) = self.observe(policy).await;
+        self.learn(policy, &sighting, now).await;
+        let (survey, mut next) = match survey {
+            Ok(survey) => (survey, Next::Regular),
+            Err(fault) => {
+                self.tell_fault(&fault, &sighting, policy, now).await;
+                return Next::Soon;
+            }
+        };
+        let verdicts = self.decide(policy, &survey, &sighting, now);
+        let pause = pause(&self.resource, now);
+        let written = self.actuate(policy, &survey, &sighting, &verdicts, pause.as_ref(), now).await;
+        if written.is_err() {
+            next = Next::Soon;
+        }
+        self.tell(policy, &survey, &sighting, &verdicts, pause.as_ref(), written, now).await;
+        self.put_away(now).await;
+        next
+    }
+
+    // ── observe ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The target, and then the load: what should be scraped is known from the target.
+    async fn observe(&self, policy: &ClusterPolicy) -> (Result<Survey, Fault>, Sighting) {
+        let namespace = &self.object.namespace;
+        let survey =
+            actuate::survey(&self.context.client, namespace, &policy.target, policy.hpa.as_deref()).await;
+        let known = survey.as_ref().map(|survey| survey.known).unwrap_or_default();
+        (survey, self.sight(&policy.policy, known).await)
+    }
+
+    async fn sight(&self, policy: &Policy, known: Known) -> Sighting {
+        let Some(in_use) = &self.in_use else {
+            return Sighting::none(Reason::new("PrometheusUnreachable", "There is no connection yet."));
+        };
+        let load = match &in_use.load {
+            Ok(load) => load,
+            Err(reason) => return Sighting::none(reason.clone()),
+        };
+        let began = Instant::now();
+        let answer = tokio::time::timeout(OBSERVING, load.observe(known)).await;
+        self.context.metrics.observe_query(began.elapsed());
+        let sighting = match answer {
+            Ok(Ok(observation)) => Sighting::of(&observation, policy),
+            Ok(Err(reason)) => Sighting::none(reason),
+            Err(_) => {
+                let message = format!("Prometheus did not answer within {} s.", OBSERVING.as_secs());
+                Sighting::none(Reason::new("PrometheusTimeout", message))
+            }
+        };
+        if let Err(reason) = &sighting.demand {
+            self.context.metrics.count_error(&self.object, "metrics");
+            debug!(
+                namespace = self.object.namespace,
+                name = self.object.name,
+                reason = reason.code,
+                "no demand"
+            );
+        }
+        sighting
+    }
+
+    /// What the resource says, and the connection that it needs; as before if nothing has changed.
+    async fn policy(&mut self, now: Timestamp) -> Result<Arc<ClusterPolicy>, Reason> {
+        let generation = self.resource.metadata.generation;
+        let known = self.in_use.as_ref().filter(|in_use| in_use.generation == generation);
+        // Secrets change without the policy changing, so a connection does not last for ever.
+        let lasts = |in_use: &InUse| in_use.load.is_ok() && now.duration_since(in_use.connected_at) < KEEPING;
+        if let Some(in_use) = known.filter(|in_use| lasts(in_use)) {
+            return Ok(Arc::clone(&in_use.policy));
+        }
+        let policy = ClusterPolicy::from_resource(&self.resource).map_err(|error| {
+            let message = error.to_string().replace("policy: ", "");
+            Reason::new("InvalidPolicy", message)
+        })?;
+        let policy = Arc::new(policy);
+        let connecting = self.context.loads.connect(&self.context.client, &self.object.namespace, &policy);
+        let load = match tokio::time::timeout(OBSERVING, connecting).await {
+            Ok(load) => load.map(Arc::from),
+            Err(_) => Err(Reason::new("PrometheusTimeout", "The connection could not be made in time.")),
+        };
+        self.in_use = Some(InUse { policy: Arc::clone(&policy), generation, load, connected_at: now });
+        Ok(policy)
+    }
+
+    // ── learn ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async fn learn(&mut self, policy: &ClusterPolicy, sighting: &Sighting, now: Timestamp) {
+        let purpose = Purpose {
+            lead: lead_time(&policy.policy),
+            calendar: Arc::new(policy.policy.calendar.clone()),
+            history: policy.policy.history,
+        };
+        let load = self.in_use.as_ref().and_then(|in_use| in_use.load.as_ref().ok());
+        let outlook = self.outlook.get_or_insert_with(|| Outlook::new(History::new(now)));
+        let learning = outlook.advance(load, purpose, sighting.demand.is_ok(), now, &self.context.fits);
+        // What is not learned in time is a gap.
+        let _ = tokio::time::timeout(OBSERVING, learning).await;
+    }
+
+    // ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn decide(
+        &mut self,
+        policy: &ClusterPolicy,
+        survey: &Survey,
+        sighting: &Sighting,
+        now: Timestamp,
+    ) -> Verdicts {
+        let policy = &policy.policy;
+        let scheduled = policy.schedules.bounds(now);
+        let (min, max) = policy.bounds(&scheduled);
+        let capacity = capacity(policy);
+        let lead = lead_time(policy);
+        let forecast = self.outlook.as_ref().and_then(Outlook::forecast).filter(|_| capacity.is_some());
+        let rules = Rules {
+            // What is not known is not used: there is neither a forecast nor a demand then.
+            capacity: capacity.clone().unwrap_or(Capacity::Linear { per_replica: Qps::clamped(1.0) }),
+            min,
+            max,
+            costs: Costs::for_budget(policy.slo.violation_budget.get()),
+            behavior: policy.behavior.clone(),
+        };
+        let mut guards = survey.guards(now, lead);
+        guards.extend(sighting.guards.iter().cloned());
+        guards.extend(survey.frozen.clone());
+        let (ready, arrivals) = survey.helping(now, lead, MINUTE);
+        let is_high = sighting.latency.is_some_and(|latency| latency > 1.0);
+        self.latency_high_for = if is_high { self.latency_high_for.saturating_add(1) } else { 0 };
+        let pressure = pressure(sighting.latency, self.latency_high_for, ready);
+        let situation = Situation {
+            now,
+            demand: sighting.demand.as_ref().ok().copied().filter(|_| capacity.is_some()),
+            forecast: forecast.as_ref(),
+            fleet: Fleet { desired: survey.desired, ready, arrivals: &arrivals },
+            floors: &sighting.floors,
+            guards: &guards,
+            pressure: pressure.as_ref(),
+        };
+        let mut outcome = decide(&rules, &mut self.remembered.decisions, &situation);
+        explain(&mut outcome, survey, sighting, capacity.is_some(), &guards);
+        let floor = sighting.floors.iter().map(|floor: &Floor| floor.replicas).max();
+        Verdicts { outcome, rules, forecast, floor, active: scheduled.active, capacity, lead }
+    }
+
+    // ── actuate ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Asks for what was decided, if that changes anything and this process may. Replicas before and after, if it did.
+    async fn actuate(
+        &mut self,
+        policy: &ClusterPolicy,
+        survey: &Survey,
+        sighting: &Sighting,
+        verdicts: &Verdicts,
+        pause: Option<&Pause>,
+        now: Timestamp,
+    ) -> Result<Option<(Replicas, Replicas)>, Fault> {
+        let replicas = wanted(survey, &verdicts.outcome, sighting.demand.is_ok());
+        let idle = policy.policy.mode == Mode::Preview || pause.is_some() || survey.frozen.is_some();
+        if idle || !survey.lever.would_change(replicas) || !self.context.leadership.holds() {
+            return Ok(None);
+        }
+        self.give_back_others(survey).await?;
+        if survey.lever.bounds().is_some() {
+            finalizer::add(&self.context.client, &self.resource).await?;
+        }
+        if !self.context.leadership.holds() {
+            return Ok(None);
+        }
+        let from = survey.lever.current();
+        if let Err(fault) = survey.lever.set(&self.context.client, &self.object.namespace, replicas).await {
+            self.event(EventType::Warning, "ScaleFailed", &fault.message).await;
+            return Err(fault);
+        }
+        self.remembered.decisions.record_scale(&verdicts.rules, now, survey.desired, replicas);
+        self.asked = Some(replicas);
+        let reason = last_reason(&verdicts.outcome.decision);
+        let target = survey.lever.status();
+        info!(
+            namespace = self.object.namespace, name = self.object.name, target = target.name, kind = target.kind,
+            field = target.field, from = from.0, to = replicas.0, reason = reason.code, message = %reason.message,
+            "scaled"
+        );
+        let event = if replicas > from { "ScaledUp" } else { "ScaledDown" };
+        let note =
+            format!("{} of {} from {from} to {replicas}: {}", target.field, target.name, reason.message);
+        self.event(EventType::Normal, event, &note).await;
+        Ok(Some((from, replicas)))
+    }
+
+    /// Restores bounds that are overridden in an object that is not the lever any more.
+    async fn give_back_others(&self, survey: &Survey) -> Result<(), Fault> {
+        let Some(old) = self.published().original_bounds else { return Ok(()) };
+        let target = survey.lever.status();
+        if old.kind == target.kind && old.name == target.name {
+            return Ok(());
+        }
+        actuate::restore(&self.context.client, &self.object.namespace, &old.kind, &old.name).await.map(|_| ())
+    }
+
+    /// Leaves a policy that is being deleted: bounds go back to what they were.
+    async fn finish(&mut self) -> Next {
+        if !finalizer::is_ours(&self.resource) {
+            return Next::Gone;
+        }
+        if !self.context.leadership.holds() {
+            return Next::Soon;
+        }
+        match self.give_everything_back().await {
+            Ok(()) => Next::Gone,
+            Err(fault) => {
+                self.context.metrics.count_error(&self.object, fault.kind.label());
+                warn!(
+                    namespace = self.object.namespace, name = self.object.name, error = %fault,
+                    "the original bounds could not be restored"
+                );
+                self.event(EventType::Warning, "RestoreFailed", &fault.message).await;
+                Next::Soon
+            }
+        }
+    }
+
+    async fn give_everything_back(&self) -> Result<(), Fault> {
+        let (client, namespace) = (&self.context.client, &self.object.namespace);
+        if let Some(old) = self.published().original_bounds
+            && actuate::restore(client, namespace, &old.kind, &old.name).await?
+        {
+            let note = format!("{} {} has its own bounds back", old.kind, old.name);
+            info!(namespace, name = self.object.name, kind = old.kind, target = old.name, "bounds restored");
+            self.event(EventType::Normal, "BoundsRestored", &note).await;
+        }
+        finalizer::remove(client, &self.resource).await
+    }
+
+    // ── tell ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The status so far: as this process wrote it, or as it found it.
+    fn published(&self) -> MilvusAutoscalerStatus {
+        self.publisher.last().or(self.resource.status.as_ref()).cloned().unwrap_or_default()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a status is about all of a cycle")]
+    async fn tell(
+        &mut self,
+        policy: &ClusterPolicy,
+        survey: &Survey,
+        sighting: &Sighting,
+        verdicts: &Verdicts,
+        pause: Option<&Pause>,
+        written: Result<Option<(Replicas, Replicas)>, Fault>,
+        now: Timestamp,
+    ) {
+        self.count(survey, sighting, verdicts, now);
+        let mut next = self.published();
+        next.observed_generation = self.resource.metadata.generation;
+        let reason = last_reason(&verdicts.outcome.decision);
+        if let Ok(Some((from, to))) = written {
+            let time = status::seconds(now);
+            next.last_scale_time = Some(time.clone());
+            let (from, to) = (status::count(from), status::count(to));
+            let (reason, message) = (reason.code.to_owned(), reason.message.clone().into_owned());
+            next.last_scale = Some(LastScale { time, from, to, reason, message });
+        }
+        self.describe_fleet(&mut next, survey, policy);
+        self.describe_decision(&mut next, survey, sighting, verdicts, now);
+        next.paused_until = pause.and_then(|pause| pause.until).map(status::seconds);
+        let good = match &written {
+            Err(fault) => Err(Reason::new(fault.kind.code(), fault.message.clone())),
+            Ok(_) => readiness(policy, survey, verdicts),
+        };
+        if let Err(fault) = &written {
+            self.context.metrics.count_error(&self.object, fault.kind.label());
+        }
+        set_ready(&mut next, good, now);
+        self.set_conditions(&mut next, sighting, verdicts, pause, now);
+        self.publish(next, now).await;
+    }
+
+    fn describe_fleet(&self, next: &mut MilvusAutoscalerStatus, survey: &Survey, policy: &ClusterPolicy) {
+        let target = survey.lever.status();
+        next.current_replicas = Some(status::count(survey.desired));
+        next.ready_replicas = Some(status::count(survey.ready()));
+        next.original_bounds = survey
+            .lever
+            .bounds()
+            .filter(|bounds| {
+                bounds.overridden || (policy.policy.mode == Mode::Active && self.asked.is_some())
+            })
+            .map(|bounds| OriginalBounds {
+                kind: target.kind.clone(),
+                name: target.name.clone(),
+                min_replicas: bounds.original.min_replicas.and_then(|min| i32::try_from(min).ok()),
+                max_replicas: bounds.original.max_replicas.and_then(|max| i32::try_from(max).ok()),
+            });
+        next.target = Some(target);
+    }
+
+    fn describe_decision(
+        &self,
+        next: &mut MilvusAutoscalerStatus,
+        survey: &Survey,
+        sighting: &Sighting,
+        verdicts: &Verdicts,
+        now: Timestamp,
+    ) {
+        let outcome = &verdicts.outcome;
+        let demand = sighting.demand.as_ref().ok().copied();
+        let carried = verdicts.capacity.as_ref().map(|capacity| capacity.of(survey.ready()));
+        next.desired_replicas = Some(status::count(outcome.desired));
+        let forecast = verdicts.forecast.as_ref();
+        let before = next.decision.take();
+        next.decision =
+            Some(status::decision(outcome, survey.desired, demand, carried, forecast, before.as_ref(), now));
+        next.planned_changes = match (&outcome.plan, forecast) {
+            (Some(plan), Some(forecast)) => status::planned(plan, forecast, now, PLANNED),
+            _ => Vec::new(),
+        };
+        next.bounds = Some(status::bounds(&verdicts.rules, verdicts.floor, verdicts.active.clone()));
+        next.capacity = self.in_use.as_ref().and_then(|in_use| given_capacity(&in_use.policy.policy));
+        next.lead_time = self.in_use.as_ref().map(|in_use| lead_status(&in_use.policy.policy));
+        next.behavior = self.remembered.decisions.behavior().clone();
+        if let Some(outlook) = &self.outlook {
+            let (from, samples) = outlook.learned();
+            next.forecast = Some(status::forecast(outlook.accuracy(), from, samples, verdicts.lead));
+        }
+        next.saved_replica_hours = Some((self.saved * 100.0).round() / 100.0);
+    }
+
+    fn set_conditions(
+        &self,
+        next: &mut MilvusAutoscalerStatus,
+        sighting: &Sighting,
+        verdicts: &Verdicts,
+        pause: Option<&Pause>,
+        now: Timestamp,
+    ) {
+        let (verdict, reason) = match (&verdicts.forecast, &self.outlook) {
+            (Some(_), _) => (Verdict::True, Reason::new("Learned", "The demand ahead is forecast.")),
+            (None, Some(_)) if verdicts.capacity.is_none() => (Verdict::Unknown, capacity_unknown()),
+            (None, Some(outlook)) => (Verdict::False, outlook.missing()),
+            (None, None) => (Verdict::Unknown, Reason::new("ReadingHistory", "Nothing has been read yet.")),
+        };
+        status::set_condition(next, status::FORECAST_READY, verdict, &reason, now);
+        set_fresh(next, sighting, now);
+        let reasons = status::reasons(&verdicts.outcome.decision);
+        let limit = status::limits(reasons).last().cloned();
+        let verdict = if limit.is_some() { Verdict::True } else { Verdict::False };
+        let limit =
+            limit.unwrap_or_else(|| Reason::new("WithinLimits", "No limit changes the number of replicas."));
+        status::set_condition(next, status::LIMITED, verdict, &limit, now);
+        set_paused(next, pause, now);
+    }
+
+    /// The numbers for `/metrics`.
+    fn count(&mut self, survey: &Survey, sighting: &Sighting, verdicts: &Verdicts, now: Timestamp) {
+        let (metrics, object) = (&self.context.metrics, &self.object);
+        let outcome = &verdicts.outcome;
+        let demand = sighting.demand.as_ref().ok().map(|demand| demand.get());
+        metrics.set_demand(object, demand, sighting.age.map(SignedDuration::unsigned_abs));
+        metrics.set_forecast(object, verdicts.forecast.as_ref().map(|forecast| forecast.peak.map(Qps::get)));
+        let accuracy = self.outlook.as_ref().and_then(Outlook::accuracy);
+        metrics.set_accuracy(object, accuracy.map(|accuracy| (accuracy.wape, accuracy.coverage)));
+        let carried = verdicts.capacity.as_ref().map(|capacity| capacity.of(survey.ready()).get());
+        metrics.set_capacity(object, carried);
+        metrics.set_lead_time(object, verdicts.lead.as_secs_f64());
+        for (kind, replicas) in [
+            (ReplicaKind::current, Some(survey.desired)),
+            (ReplicaKind::ready, Some(survey.ready())),
+            (ReplicaKind::desired, Some(outcome.desired)),
+            (ReplicaKind::floor, verdicts.floor),
+            (ReplicaKind::min, Some(verdicts.rules.min)),
+            (ReplicaKind::max, Some(verdicts.rules.max)),
+        ] {
+            metrics.set_replicas(object, kind, replicas.map(|replicas| replicas.0));
+        }
+        let direction = match status::action(&outcome.decision, survey.desired) {
+            Action::ScaleUp => Direction::up,
+            Action::ScaleDown => Direction::down,
+            Action::Hold => Direction::hold,
+        };
+        metrics.count_decision(object, direction, last_reason(&outcome.decision).code);
+        self.count_saved(survey, sighting, verdicts, now);
+    }
+
+    fn count_saved(&mut self, survey: &Survey, sighting: &Sighting, verdicts: &Verdicts, now: Timestamp) {
+        let needed = match (&verdicts.capacity, &sighting.demand) {
+            (Some(capacity), Ok(demand)) => capacity.replicas_for(*demand, verdicts.rules.max),
+            _ => Replicas(0),
+        };
+        let peak = self.remembered.peak_replicas.max(needed);
+        self.remembered.peak_replicas = peak;
+        let Some(before) = self.cycled_at else { return };
+        let hours = now
+            .duration_since(before)
+            .clamp(SignedDuration::ZERO, SignedDuration::from_mins(2))
+            .as_secs_f64()
+            / 3600.0;
+        let saved = hours * (peak.as_f64() - survey.desired.as_f64());
+        self.saved += saved;
+        self.context.metrics.add_saved(&self.object, saved);
+    }
+
+    /// Tells that the target could not be looked at.
+    async fn tell_fault(
+        &mut self,
+        fault: &Fault,
+        sighting: &Sighting,
+        policy: &ClusterPolicy,
+        now: Timestamp,
+    ) {
+        self.context.metrics.count_error(&self.object, fault.kind.label());
+        let demand = sighting.demand.as_ref().ok().map(|demand| demand.get());
+        self.context.metrics.set_demand(&self.object, demand, sighting.age.map(SignedDuration::unsigned_abs));
+        let reason = Reason::new(fault.kind.code(), fault.message.clone());
+        let mut next = self.published();
+        next.observed_generation = self.resource.metadata.generation;
+        next.lead_time = Some(lead_status(&policy.policy));
+        set_ready(&mut next, Err(reason), now);
+        set_fresh(&mut next, sighting, now);
+        set_paused(&mut next, pause(&self.resource, now).as_ref(), now);
+        self.publish(next, now).await;
+    }
+
+    /// Tells that the policy cannot be used.
+    async fn refuse(&mut self, reason: &Reason, now: Timestamp) -> Next {
+        self.context.metrics.count_error(&self.object, "invalid_policy");
+        let mut next = self.published();
+        next.observed_generation = self.resource.metadata.generation;
+        set_ready(&mut next, Err(reason.clone()), now);
+        self.publish(next, now).await;
+        Next::Regular
+    }
+
+    /// Writes the status if it is news, with an event where a condition has changed.
+    async fn publish(&mut self, next: MilvusAutoscalerStatus, now: Timestamp) {
+        if !self.context.leadership.holds() {
+            self.publisher.forget();
+            return;
+        }
+        let before = self.published();
+        match self.publisher.publish(&self.context.client, &self.object, &next, now).await {
+            Ok(false) => {}
+            Ok(true) => self.tell_transitions(&before, &next).await,
+            Err(fault) => {
+                self.context.metrics.count_error(&self.object, fault.kind.label());
+                warn!(
+                    namespace = self.object.namespace, name = self.object.name, error = %fault,
+                    "the status could not be written"
+                );
+            }
+        }
+    }
+
+    async fn tell_transitions(&self, before: &MilvusAutoscalerStatus, next: &MilvusAutoscalerStatus) {
+        for type_ in [status::READY, status::METRICS_FRESH] {
+            let (old, new) = (status::condition(before, type_), status::condition(next, type_));
+            let Some(new) = new.filter(|new| old.is_none_or(|old| old.status != new.status)) else {
+                continue;
+            };
+            // That all is well from the start is no event.
+            if new.status == "True" && old.is_none() {
+                continue;
+            }
+            let kind = if new.status == "True" { EventType::Normal } else { EventType::Warning };
+            info!(
+                namespace = self.object.namespace,
+                name = self.object.name,
+                condition = type_,
+                status = new.status,
+                reason = new.reason,
+                message = new.message,
+                "condition changed"
+            );
+            self.event(kind, &new.reason, &new.message).await;
+        }
+    }
+
+    async fn event(&self, type_: EventType, reason: &str, note: &str) {
+        // The API server takes 1024 bytes.
+        let note: String = note
+            .chars()
+            .take(1000)
+            .scan(0, |bytes, c| {
+                *bytes += c.len_utf8();
+                (*bytes <= 1000).then_some(c)
+            })
+            .collect();
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "Scale".to_owned(),
+            secondary: None,
+        };
+        let reference = self.resource.object_ref(&());
+        let publishing = self.context.recorder.publish(&event, &reference);
+        if let Err(fault) = actuate::bounded("Event", publishing).await {
+            debug!(error = %fault, "an event could not be written");
+        }
+    }
+
+    // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Reads what an earlier run has kept, once.
+    async fn restore_state(&mut self, now: Timestamp) {
+        if self.outlook.is_some() {
+            return;
+        }
+        let kept = match self.context.store.load(&self.object.namespace, &self.object.name).await {
+            Ok(kept) => kept,
+            Err(fault) => {
+                warn!(
+                    namespace = self.object.namespace, name = self.object.name, error = %fault,
+                    "the history kept by an earlier run could not be read"
+                );
+                None
+            }
+        };
+        let (history, remembered) =
+            kept.map_or((None, Remembered::default()), |kept| (kept.history, kept.memory));
+        self.remembered = remembered;
+        self.outlook = Some(Outlook::new(history.unwrap_or_else(|| History::new(now))));
+        self.kept_at = now;
+        self.take_behavior();
+    }
+
+    /// Takes over what the status remembers: it is newer than what was put away.
+    fn take_behavior(&mut self) {
+        let Some(status) = &self.resource.status else { return };
+        if !status.behavior.is_empty() {
+            let memory = std::mem::take(&mut self.remembered.decisions);
+            self.remembered.decisions = memory.with_behavior(status.behavior.clone());
+        }
+        self.saved = status.saved_replica_hours.unwrap_or(self.saved);
+    }
+
+    /// Whoever does not write goes by what the writer remembers, so that a take-over changes nothing.
+    fn follow_leader(&mut self) {
+        if !self.context.leadership.holds() {
+            self.take_behavior();
+            self.asked = None;
+        }
+    }
+
+    /// Puts history and memory away, now and then.
+    async fn put_away(&mut self, now: Timestamp) {
+        if now.duration_since(self.kept_at) >= KEEPING {
+            self.kept_at = now;
+            self.put_away_now().await;
+        }
+    }
+
+    /// Puts history and memory away.
+    pub(super) async fn put_away_now(&mut self) {
+        if !self.context.leadership.holds() || self.resource.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        let Some(outlook) = &self.outlook else { return };
+        let kept = Kept { history: Some(outlook.history().clone()), memory: self.remembered.clone() };
+        if let Err(fault) = self.context.store.save(&self.object.namespace, &self.object.name, &kept).await {
+            self.context.metrics.count_error(&self.object, fault.kind.label());
+            warn!(
+                namespace = self.object.namespace, name = self.object.name, error = %fault,
+                "the history could not be put away"
+            );
+        }
+    }
+
+    /// The policy that is kept.
+    pub(super) fn object(&self) -> &Object {
+        &self.object
+    }
+}
+
+/// What to ask for at the lever: what was decided, but bounds are not lowered without trustworthy demand.
+fn wanted(survey: &Survey, outcome: &Outcome, trusted: bool) -> Replicas {
+    match &survey.lever {
+        Lever::Scale(_) | Lever::Milvus(_) => outcome.desired,
+        Lever::Hpa(_) | Lever::ScaledObject(_) if trusted || outcome.desired > survey.desired => {
+            outcome.desired
+        }
+        Lever::Hpa(_) | Lever::ScaledObject(_) => survey.lever.current(),
+    }
+}
+
+/// Gives a hold the reason that people need to hear first.
+fn explain(
+    outcome: &mut Outcome,
+    survey: &Survey,
+    sighting: &Sighting,
+    capacity_known: bool,
+    guards: &[Reason],
+) {
+    let Decision::Hold { reason } = &mut outcome.decision else { return };
+    if let Some(frozen) = &survey.frozen {
+        *reason = frozen.clone();
+    } else if let Err(missing) = &sighting.demand {
+        *reason = Reason::new("MetricsMissing", format!("Held at {}: {}", survey.desired, missing.message));
+    } else if !capacity_known {
+        *reason = capacity_unknown();
+    } else if reason.code == "Steady"
+        && let Some(guard) = guards.first()
+    {
+        debug!(reason = guard.code, "steady, with a guard up");
+    }
+}
+
+fn capacity_unknown() -> Reason {
+    let message = "What a QueryNode carries is not known yet: nothing is scaled but to the bounds. \
+                   Set spec.capacity, or wait until it is learned.";
+    Reason::new("CapacityUnknown", message)
+}
+
+fn last_reason(decision: &Decision) -> Reason {
+    let steady = || Reason::new("Steady", "The replicas fit.");
+    status::reasons(decision).last().cloned().unwrap_or_else(steady)
+}
+
+fn readiness(policy: &ClusterPolicy, survey: &Survey, verdicts: &Verdicts) -> Result<Reason, Reason> {
+    if let Some(frozen) = &survey.frozen {
+        return Err(frozen.clone());
+    }
+    if verdicts.capacity.is_none() {
+        return Err(capacity_unknown());
+    }
+    if policy.policy.mode == Mode::Preview {
+        let message = "Everything is computed and reported, and nothing is written: the mode is Preview.";
+        return Ok(Reason::new("Preview", message));
+    }
+    let target = survey.lever.status();
+    let message = format!("{} {}, field {}, is kept.", target.kind, target.name, target.field);
+    Ok(Reason::new("Scaling", message))
+}
+
+fn set_ready(next: &mut MilvusAutoscalerStatus, good: Result<Reason, Reason>, now: Timestamp) {
+    let (verdict, reason) = match good {
+        Ok(reason) => (Verdict::True, reason),
+        Err(reason) => (Verdict::False, reason),
+    };
+    status::set_condition(next, status::READY, verdict, &reason, now);
+}
+
+fn set_fresh(next: &mut MilvusAutoscalerStatus, sighting: &Sighting, now: Timestamp) {
+    let (verdict, reason) = match &sighting.demand {
+        Ok(_) => (Verdict::True, Reason::new("Fresh", "Demand is measured.")),
+        Err(reason) => (Verdict::False, reason.clone()),
+    };
+    status::set_condition(next, status::METRICS_FRESH, verdict, &reason, now);
+}
+
+fn set_paused(next: &mut MilvusAutoscalerStatus, pause: Option<&Pause>, now: Timestamp) {
+    let (verdict, reason) = match pause {
+        Some(pause) => (Verdict::True, pause.reason.clone()),
+        None => (Verdict::False, Reason::new("NotPaused", "Scaling is not paused.")),
+    };
+    status::set_condition(next, status::PAUSED, verdict, &reason, now);
+}
+
+fn lead_time(policy: &Policy) -> SignedDuration {
+    policy.lead_time.unwrap_or(Policy::ASSUMED_LEAD_TIME)
+}
+
+fn lead_status(policy: &Policy) -> LeadTimeStatus {
+    let origin = if policy.lead_time.is_some() { Origin::Given } else { Origin::Assumed };
+    LeadTimeStatus {
+        origin,
+        value: DurationText(duration_text(lead_time(policy))),
+        lower: None,
+        upper: None,
+        confidence: if origin == Origin::Given { 1.0 } else { 0.0 },
+        points: Vec::new(),
+        updated: None,
+    }
+}
+
+/// The capacity that the policy gives.
+fn capacity(policy: &Policy) -> Option<Capacity> {
+    match policy.capacity.as_ref()? {
+        GivenCapacity::PerReplica(qps) => Capacity::linear(*qps).ok(),
+        GivenCapacity::Curve(points) => Capacity::curve(points).ok(),
+    }
+}
+
+fn given_capacity(policy: &Policy) -> Option<CapacityStatus> {
+    let given = policy.capacity.as_ref()?;
+    let (per_replica, curve) = match given {
+        GivenCapacity::PerReplica(qps) => (Some(qps.get()), Vec::new()),
+        GivenCapacity::Curve(points) => {
+            let point = |(replicas, qps): &(Replicas, Qps)| CurvePointStatus {
+                replicas: status::count(*replicas),
+                qps: qps.get(),
+            };
+            (None, points.iter().map(point).collect())
+        }
+    };
+    Some(CapacityStatus {
+        origin: Origin::Given,
+        qps_per_replica: per_replica,
+        lower_qps_per_replica: None,
+        upper_qps_per_replica: None,
+        curve,
+        confidence: 1.0,
+        points: Vec::new(),
+        updated: None,
+    })
+}
+
+/// Now, for cycles.
+pub(super) fn now() -> Timestamp {
+    clock::now()
+}

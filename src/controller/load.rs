@@ -1,0 +1,144 @@
+//! Where the controller gets the load from: a narrow door to Prometheus, so that cycles can be tested without one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client as Kube;
+use kube::api::Api;
+
+use crate::actuate::{Fault, bounded};
+use crate::decide::Reason;
+use crate::observe::prometheus::{Client, Connection, Past, QueryError};
+use crate::observe::{Known, Observation, Queries};
+use crate::policy::ClusterPolicy;
+use crate::series::{Series, Step};
+
+/// The load of one Milvus.
+pub trait Load: Send + Sync {
+    /// What Milvus does now, or why Prometheus cannot be asked.
+    fn observe(&self, known: Known) -> BoxFuture<'_, Result<Observation, Reason>>;
+
+    /// Mean demand of each minute from `from` on, as far as it is known at `now`, with gaps where it is not.
+    fn history(&self, from: Timestamp, now: Timestamp) -> BoxFuture<'_, Result<Series, Reason>>;
+}
+
+/// Finds the load that a policy means.
+pub trait Loads: Send + Sync {
+    /// The load of the Milvus that `policy`, of this namespace, is about. Secrets are read with `kube`.
+    fn connect<'a>(
+        &'a self,
+        kube: &'a Kube,
+        namespace: &'a str,
+        policy: &'a ClusterPolicy,
+    ) -> BoxFuture<'a, Result<Box<dyn Load>, Reason>>;
+}
+
+/// Loads from Prometheus servers.
+#[derive(Default)]
+pub struct Servers {
+    /// Policies with the same server share a client.
+    clients: Mutex<HashMap<Connection, Client>>,
+}
+
+/// How many different servers are remembered.
+const MOST_SERVERS: usize = 64;
+
+impl Servers {
+    fn client(&self, connection: Connection) -> Result<Client, QueryError> {
+        let known = self.clients.lock().ok().and_then(|clients| clients.get(&connection).cloned());
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let client = Client::new(&connection)?;
+        if let Ok(mut clients) = self.clients.lock() {
+            if clients.len() >= MOST_SERVERS {
+                // Credentials that were changed leave connections behind.
+                clients.clear();
+            }
+            clients.insert(connection, client.clone());
+        }
+        Ok(client)
+    }
+
+    async fn connected(
+        &self,
+        kube: &Kube,
+        namespace: &str,
+        policy: &ClusterPolicy,
+    ) -> Result<Box<dyn Load>, Reason> {
+        let secrets = secrets(kube, namespace, policy).await.map_err(|fault| {
+            Reason::new("SecretUnreadable", format!("{fault}; spec.prometheus refers to it"))
+        })?;
+        let secret = |key: &crate::policy::SecretKey| {
+            let secret = secrets.get(&key.secret)?;
+            secret.data.as_ref()?.get(&key.key).map(|bytes| bytes.0.clone())
+        };
+        let connection = Connection::resolve(&policy.prometheus, secret).map_err(|error| reason(&error))?;
+        let client = self.client(connection).map_err(|error| reason(&error))?;
+        let queries = Queries::new(policy, Some(namespace));
+        Ok(Box::new(Server { client, queries, stale_after: policy.prometheus.stale_after }))
+    }
+}
+
+impl Loads for Servers {
+    fn connect<'a>(
+        &'a self,
+        kube: &'a Kube,
+        namespace: &'a str,
+        policy: &'a ClusterPolicy,
+    ) -> BoxFuture<'a, Result<Box<dyn Load>, Reason>> {
+        self.connected(kube, namespace, policy).boxed()
+    }
+}
+
+/// The Secrets that the policy refers to, by name.
+async fn secrets(
+    kube: &Kube,
+    namespace: &str,
+    policy: &ClusterPolicy,
+) -> Result<BTreeMap<String, Secret>, Fault> {
+    let api: Api<Secret> = Api::namespaced(kube.clone(), namespace);
+    let mut secrets = BTreeMap::new();
+    for key in Connection::secrets(&policy.prometheus) {
+        if !secrets.contains_key(&key.secret) {
+            let what = format!("Secret {namespace}/{}", key.secret);
+            secrets.insert(key.secret.clone(), bounded(&what, api.get(&key.secret)).await?);
+        }
+    }
+    Ok(secrets)
+}
+
+fn reason(error: &QueryError) -> Reason {
+    Reason::new(error.kind.code(), error.to_string())
+}
+
+/// The load that one server knows.
+struct Server {
+    client: Client,
+    queries: Queries,
+    stale_after: jiff::SignedDuration,
+}
+
+impl Load for Server {
+    fn observe(&self, known: Known) -> BoxFuture<'_, Result<Observation, Reason>> {
+        async move {
+            let observation = self.client.observe(&self.queries, self.stale_after, &known).await;
+            observation.map_err(|error| reason(&error))
+        }
+        .boxed()
+    }
+
+    fn history(&self, from: Timestamp, now: Timestamp) -> BoxFuture<'_, Result<Series, Reason>> {
+        let range = now.duration_since(from);
+        let past = Past { from, ..Past::of_rate(now, range, Step::MINUTE, self.queries.window()) };
+        async move {
+            let history = self.client.history(&self.queries.demand(), past).await;
+            history.map_err(|error| reason(&error))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,174 @@
+//! The past of one load on the forecast's own scale, bounded in memory.
+
+use std::collections::VecDeque;
+
+use super::seasonal::Slot;
+use crate::series::Step;
+
+/// Days kept: four weeks to look back on, and the day under way.
+pub(super) const DAYS: usize = 29;
+
+/// How many steps of a series make a day, an hour, a few minutes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    step_seconds: usize,
+}
+
+impl Clock {
+    pub(super) fn new(step: Step) -> Self {
+        Self { step_seconds: step.seconds() as usize }
+    }
+
+    /// Steps in `minutes`, at least one.
+    pub(super) fn minutes(self, minutes: usize) -> usize {
+        (minutes * 60 / self.step_seconds).max(1)
+    }
+
+    pub(super) fn day(self) -> usize {
+        self.minutes(1440)
+    }
+
+    fn hour(self) -> usize {
+        self.minutes(60)
+    }
+
+    fn minutes_in(self, steps: usize) -> usize {
+        steps * self.step_seconds / 60
+    }
+}
+
+/// Levels by step. Steps count from 0 at the first sample ever taken; old ones are dropped.
+#[derive(Debug, Clone)]
+pub(super) struct History {
+    clock: Clock,
+    /// The step of `levels[0]`.
+    first: usize,
+    /// NaN in gaps and announced events, which say nothing of usual days. `f32` halves the memory of a thousand loads.
+    levels: VecDeque<f32>,
+    /// Local minute of the day at the start of each hour of steps since `first`.
+    hours: VecDeque<u16>,
+    /// The last hours as they were, events included and gaps bridged, oldest first.
+    recent: VecDeque<f64>,
+    recent_steps: usize,
+}
+
+impl History {
+    /// An empty history that can look back `recent_steps` at full detail.
+    pub(super) fn new(clock: Clock, recent_steps: usize) -> Self {
+        Self {
+            clock,
+            first: 0,
+            levels: VecDeque::new(),
+            hours: VecDeque::new(),
+            recent: VecDeque::new(),
+            recent_steps: recent_steps + 1,
+        }
+    }
+
+    /// The oldest step that is kept.
+    pub(super) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// Steps taken so far: the next one's number.
+    pub(super) fn len(&self) -> usize {
+        self.first + self.levels.len()
+    }
+
+    /// Adds a step: its level, bridged where `is_gap`.
+    pub(super) fn push(&mut self, level: f64, slot: Slot, is_gap: bool) {
+        if self.len().is_multiple_of(self.clock.hour()) {
+            self.hours.push_back(slot.minute_of_day);
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "seven digits of a logarithm are plenty")]
+        self.levels.push_back(if is_gap || slot.in_event { f32::NAN } else { level as f32 });
+        self.recent.push_back(level);
+        if self.recent.len() > self.recent_steps {
+            self.recent.pop_front();
+        }
+        if self.levels.len() >= (DAYS + 1) * self.clock.day() {
+            self.drop_oldest_day();
+        }
+    }
+
+    fn drop_oldest_day(&mut self) {
+        let day = self.clock.day();
+        self.levels.drain(..day);
+        self.hours.drain(..day / self.clock.hour());
+        self.first += day;
+    }
+
+    /// The usual level at `step`; `None` in a gap, in an event, in the future and beyond memory.
+    pub(super) fn get(&self, step: Option<usize>) -> Option<f64> {
+        let level = f64::from(*self.levels.get(step?.checked_sub(self.first)?)?);
+        (!level.is_nan()).then_some(level)
+    }
+
+    /// The level `steps` before the newest, as it was; the oldest known one where there are fewer.
+    pub(super) fn ago(&self, steps: usize) -> Option<f64> {
+        let newest = self.recent.len().checked_sub(1)?;
+        self.recent.get(newest.saturating_sub(steps)).copied()
+    }
+
+    /// The highest of the newest `steps` levels.
+    pub(super) fn peak_of_last(&self, steps: usize) -> f64 {
+        self.recent.iter().rev().take(steps).fold(f64::NEG_INFINITY, |peak, level| peak.max(*level))
+    }
+
+    /// The step that had the newest step's local time of day `days` days ago: a day of a clock change has 23 or 25
+    /// hours.
+    pub(super) fn same_time(&self, days: usize) -> Option<usize> {
+        let newest = self.len().checked_sub(1)?;
+        let then = newest.checked_sub(days * self.clock.day())?;
+        let now = self.minute_of_day(newest)?;
+        let shift = (i64::from(now) - i64::from(self.minute_of_day(then)?) + 720).rem_euclid(1440) - 720;
+        let steps = i64::try_from(self.clock.minutes(1)).ok()? * shift;
+        then.checked_add_signed(isize::try_from(steps).ok()?)
+    }
+
+    fn minute_of_day(&self, step: usize) -> Option<u16> {
+        let hour = self.clock.hour();
+        let start = self.hours.get((step / hour).checked_sub(self.first / hour)?)?;
+        let minutes = usize::from(*start) + self.clock.minutes_in(step % hour);
+        u16::try_from(minutes % 1440).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Calendar;
+    use jiff::{Timestamp, tz::TimeZone};
+
+    fn fill(history: &mut History, calendar: &Calendar, start: &str, minutes: usize) {
+        let start: Timestamp = start.parse().unwrap();
+        for minute in 0..minutes {
+            let at = start + jiff::SignedDuration::from_mins(i64::try_from(minute).unwrap());
+            let local = calendar.local(at);
+            history.push(f64::from(local.minute_of_day), Slot::of(local, false), false);
+        }
+    }
+
+    #[test]
+    fn the_same_local_time_is_found_across_a_clock_change() {
+        let calendar = Calendar::new(TimeZone::get("Europe/Berlin").unwrap(), [], vec![]);
+        let mut history = History::new(Clock::new(Step::MINUTE), 10);
+        fill(&mut history, &calendar, "2026-03-27T00:00:00Z", 4 * 1440);
+        let newest = history.ago(0).unwrap();
+        for days in 1..=3 {
+            let same = history.get(history.same_time(days)).unwrap();
+            assert!((same - newest).abs() < 0.5, "{days} days ago: {same} against {newest}");
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut history = History::new(Clock::new(Step::MINUTE), 10);
+        fill(&mut history, &Calendar::default(), "2026-01-01T00:00:00Z", 100 * 1440);
+        assert!(history.levels.len() <= (DAYS + 1) * 1440);
+        assert!(history.recent.len() <= 11);
+        assert_eq!(history.len(), 100 * 1440);
+        assert!(history.get(history.same_time(28)).is_some());
+        assert!(history.get(history.same_time(40)).is_none());
+    }
+}

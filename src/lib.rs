@@ -1,0 +1,18 @@
+//! Keeps Milvus QueryNodes ahead of their load.
+//!
+//! The core ([`units`], [`series`], [`forecast`], [`capacity`], [`decide`]) is pure: no I/O and no clock, time is an
+//! argument. [`simulate`] and the controller call the same core, so what people simulate is what runs.
+
+pub mod actuate;
+pub mod calendar;
+pub mod capacity;
+pub mod cli;
+pub mod controller;
+pub mod decide;
+pub mod forecast;
+pub mod observe;
+pub mod policy;
+pub mod series;
+pub mod simulate;
+pub mod telemetry;
+pub mod units;

@@ -1,0 +1,7 @@
+//! The `autoscaler` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    milvus_autoscaler::cli::main()
+}

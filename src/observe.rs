@@ -1,0 +1,13 @@
+//! Where load comes from: recorded traces, and Prometheus.
+
+pub mod csv;
+pub mod observation;
+pub mod prometheus;
+pub mod queries;
+pub mod reading;
+mod trace;
+
+pub use observation::{Known, Observation, QueryNode};
+pub use queries::{Family, Queries};
+pub use reading::Reading;
+pub use trace::{Fault, Gap, Row, Trace, TraceBuilder};
