@@ -423,7 +423,7 @@ async fn the_api_server_may_go_hang_and_come_back() {
 }
 
 /// A definition that takes anything, as the tests need no more of the operator's and of KEDA's.
-async fn define(scene: &Scene, group: &str, version: &str, kind: &str, plural: &str) {
+fn define(scene: &Scene, group: &str, version: &str, kind: &str, plural: &str) {
     let crd = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("{plural}.{group}")},
@@ -457,7 +457,7 @@ async fn field(api: &Api<DynamicObject>, name: &str, path: &str, wanted: Value) 
 async fn a_scaled_object_gets_its_bounds_and_gets_them_back() {
     let scene = Scene::set(150.0).await;
     scene.deployment(1).await;
-    define(&scene, "keda.sh", "v1alpha1", "ScaledObject", "scaledobjects").await;
+    define(&scene, "keda.sh", "v1alpha1", "ScaledObject", "scaledobjects");
     let api = objects(&scene, "keda.sh", "v1alpha1", "ScaledObject", "scaledobjects");
     let object = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "querynode"},
         "spec": {"scaleTargetRef": {"name": "querynode"}, "minReplicaCount": 1, "triggers": []}});
@@ -480,7 +480,7 @@ async fn a_scaled_object_gets_its_bounds_and_gets_them_back() {
 #[tokio::test]
 async fn a_milvus_of_the_operator_follows_in_each_of_its_forms() {
     let scene = Scene::set(150.0).await;
-    define(&scene, "milvus.io", "v1beta1", "Milvus", "milvuses").await;
+    define(&scene, "milvus.io", "v1beta1", "Milvus", "milvuses");
     let api = objects(&scene, "milvus.io", "v1beta1", "Milvus", "milvuses");
     let milvus = json!({"apiVersion": "milvus.io/v1beta1", "kind": "Milvus",
         "metadata": {"name": "one", "annotations": {"milvus.io/querynode-current-group-id": "1"}},
