@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
+pub use clock::{Clock, RealTime};
 pub use finalizer::FINALIZER;
 pub use pause::{PAUSED_UNTIL, Pause, pause};
 
@@ -57,6 +58,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Finds the load that a policy means.
     pub loads: Arc<dyn Loads>,
+    /// The time that cycles live in.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Runs until `shutdown`: then every policy's history is put away and the Lease is given back.
@@ -92,6 +95,7 @@ pub async fn run(
         store: Store::new(client.clone(), options.own_namespace.clone()),
         recorder: Recorder::new(client.clone(), reporter(&options)),
         loads: Arc::clone(&options.loads),
+        clock: Arc::clone(&options.clock),
         fits: Arc::new(Semaphore::new(FITS)),
         client,
         metrics,

@@ -97,6 +97,7 @@ async fn control(arguments: &Arguments) -> anyhow::Result<()> {
         interval: arguments.interval,
         listen: arguments.listen,
         loads: Arc::new(load::Servers::default()),
+        clock: Arc::new(controller::RealTime),
     };
     controller::run(client, options, told_to_stop()).await
 }

@@ -1,8 +1,35 @@
 //! The one place where the controller reads the time.
 
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 
-/// Now.
+/// The time that cycles live in. What bounds a request is always real time.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+
+    /// Resolves after `pause`.
+    fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// Real time.
+#[derive(Debug, Clone, Copy)]
+pub struct RealTime;
+
+impl Clock for RealTime {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn sleep(&self, pause: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(pause).boxed()
+    }
+}
+
+/// Now, in real time.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the controller is an edge")]
 pub(super) fn now() -> Timestamp {

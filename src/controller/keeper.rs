@@ -13,7 +13,7 @@ use kube::{Client, Resource, ResourceExt};
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
-use super::clock;
+use super::clock::Clock;
 use super::finalizer;
 use super::history::History;
 use super::lease::Leadership;
@@ -55,6 +55,7 @@ pub(super) struct Context {
     pub(super) leadership: Leadership,
     pub(super) recorder: Recorder,
     pub(super) loads: Arc<dyn Loads>,
+    pub(super) clock: Arc<dyn Clock>,
     /// How many histories are read at once.
     pub(super) fits: Arc<Semaphore>,
 }
@@ -874,9 +875,4 @@ fn given_capacity(policy: &Policy) -> Option<CapacityStatus> {
         points: Vec::new(),
         updated: None,
     })
-}
-
-/// Now, for cycles.
-pub(super) fn now() -> Timestamp {
-    clock::now()
 }

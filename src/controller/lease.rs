@@ -70,6 +70,17 @@ pub fn evaluate(lease: Option<&Seen>, me: &str, now: Instant) -> Step {
     }
 }
 
+/// How long to wait before looking at the Lease again: never past the moment at which somebody else's becomes stale.
+fn pause(lease: Option<&Seen>, me: &str, now: Instant) -> Duration {
+    let others = lease.filter(|lease| lease.holder.as_deref().is_some_and(|holder| holder != me));
+    let Some(lease) = others else { return INTERVAL };
+    match lease.duration.checked_sub(now.saturating_duration_since(lease.since)) {
+        // A moment longer, as it is stale only when its time is over.
+        Some(rest) => (rest + Duration::from_millis(10)).min(INTERVAL),
+        None => INTERVAL,
+    }
+}
+
 /// Whether this process may write.
 #[derive(Debug, Clone, Default)]
 pub struct Leadership {
@@ -147,7 +158,7 @@ impl Candidate {
                 led = leads;
             }
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(pause(self.seen.as_ref(), &self.me, Instant::now())) => {}
                 () = &mut shutdown => break,
             }
         }
@@ -283,6 +294,20 @@ mod tests {
         assert_eq!(evaluate(Some(&seen(Some(""), start)), "b", start), Step::Take);
         // A clock that goes back never makes a lease stale.
         assert_eq!(evaluate(Some(&seen(Some("a"), after(60))), "b", start), Step::Wait);
+    }
+
+    #[test]
+    fn a_stale_lease_is_noticed_at_once() {
+        let start = Instant::now();
+        let pause_at = |milliseconds: u64, holder: &str| {
+            pause(Some(&seen(Some(holder), start)), "b", start + Duration::from_millis(milliseconds))
+        };
+        assert_eq!(pause_at(0, "a"), INTERVAL);
+        assert_eq!(pause_at(14_500, "a"), Duration::from_millis(510));
+        assert_eq!(pause_at(14_500, "b"), INTERVAL);
+        // It was stale, and could not be taken: no reason to hurry.
+        assert_eq!(pause_at(20_000, "a"), INTERVAL);
+        assert_eq!(pause(None, "b", start), INTERVAL);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Watches the policies and gives each one a task of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::keeper::{Context, Keeper, Next, now};
+use super::clock::Clock;
+use super::keeper::{Context, Keeper, Next};
 use super::state::Fnv;
 use super::{Options, until};
 use crate::policy::MilvusAutoscaler;
@@ -45,7 +46,7 @@ pub(super) async fn supervise(
         interval: options.interval,
         stopped: stopped.clone(),
         known: HashMap::new(),
-        listed: None,
+        listed: HashMap::new(),
         tasks: JoinSet::new(),
     };
     let mut events = watch_policies(&context.client, &options.namespaces);
@@ -57,16 +58,16 @@ pub(super) async fn supervise(
             event = events.next().fuse() => event,
         };
         match event {
-            Some(Ok(event)) => {
+            Some((scope, Ok(event))) => {
                 if matches!(event, Event::InitDone) {
                     lists = lists.saturating_sub(1);
                 }
-                keepers.take(event);
+                keepers.take(&scope, event);
                 if lists == 0 {
                     health.set_ready();
                 }
             }
-            Some(Err(error)) => warn!(%error, "policies cannot be watched; trying again"),
+            Some((_, Err(error))) => warn!(%error, "policies cannot be watched; trying again"),
             None => {
                 error!("the watch of policies has ended");
                 health.set_stuck(true);
@@ -78,17 +79,21 @@ pub(super) async fn supervise(
     keepers.stop().await;
 }
 
-type Events = SelectAll<futures::stream::BoxStream<'static, Result<Event<MilvusAutoscaler>, watcher::Error>>>;
+/// What one watch sees: a namespace, or all of them.
+type Scope = Option<String>;
+type Seen = (Scope, Result<Event<MilvusAutoscaler>, watcher::Error>);
+type Events = SelectAll<futures::stream::BoxStream<'static, Seen>>;
 
 fn watch_policies(client: &Client, namespaces: &[String]) -> Events {
-    let apis: Vec<Api<MilvusAutoscaler>> = if namespaces.is_empty() {
-        vec![Api::all(client.clone())]
-    } else {
-        namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
-    };
-    let watched = apis.into_iter().map(|api| {
-        let config = watcher::Config::default();
-        watch_all(api, config).default_backoff().boxed()
+    let scopes: Vec<Scope> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
+    let watched = scopes.into_iter().map(|scope| {
+        let api: Api<MilvusAutoscaler> = match &scope {
+            None => Api::all(client.clone()),
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+        };
+        let events = watch_all(api, watcher::Config::default()).default_backoff();
+        events.map(move |event| (scope.clone(), event)).boxed()
     });
     futures::stream::select_all(watched)
 }
@@ -99,22 +104,22 @@ struct Keepers {
     interval: Duration,
     stopped: watch::Receiver<bool>,
     known: HashMap<Key, (Option<String>, Versions)>,
-    /// What a new list has brought so far.
-    listed: Option<Vec<Key>>,
+    /// What a new list has brought so far, by what is listed.
+    listed: HashMap<Scope, HashSet<Key>>,
     tasks: JoinSet<()>,
 }
 
 impl Keepers {
-    fn take(&mut self, event: Event<MilvusAutoscaler>) {
+    fn take(&mut self, scope: &Scope, event: Event<MilvusAutoscaler>) {
         match event {
-            Event::Init => self.listed = Some(Vec::new()),
+            Event::Init => drop(self.listed.insert(scope.clone(), HashSet::new())),
             Event::InitApply(resource) => {
-                if let Some(listed) = &mut self.listed {
-                    listed.push(key(&resource));
+                if let Some(listed) = self.listed.get_mut(scope) {
+                    listed.insert(key(&resource));
                 }
                 self.apply(resource);
             }
-            Event::InitDone => self.forget_unlisted(),
+            Event::InitDone => self.forget_unlisted(scope),
             Event::Apply(resource) => self.apply(resource),
             Event::Delete(resource) => self.forget(&key(&resource)),
         }
@@ -132,7 +137,8 @@ impl Keepers {
                 let (versions, taken) = watch::channel(Some(Arc::clone(&resource)));
                 let keeper = Keeper::new(Arc::clone(&self.context), resource);
                 let delay = phase(&key, self.interval);
-                self.tasks.spawn(keep(keeper, taken, self.interval, delay, self.stopped.clone()));
+                let rhythm = Rhythm::new(Arc::clone(&self.context.clock), self.interval, delay);
+                self.tasks.spawn(keep(keeper, taken, rhythm, self.stopped.clone()));
                 self.known.insert(key, (uid, versions));
             }
         }
@@ -143,11 +149,11 @@ impl Keepers {
         self.known.remove(key);
     }
 
-    fn forget_unlisted(&mut self) {
-        let Some(listed) = self.listed.take() else { return };
-        // Several watches share this set, so only those namespaces count that were listed.
-        let namespaces: Vec<String> = listed.iter().map(|(namespace, _)| namespace.clone()).collect();
-        self.known.retain(|key, _| listed.contains(key) || !namespaces.contains(&key.0));
+    /// Forgets what was deleted while nobody watched: what a list of its scope does not have any more.
+    fn forget_unlisted(&mut self, scope: &Scope) {
+        let Some(listed) = self.listed.remove(scope) else { return };
+        let is_of = |key: &Key| scope.as_ref().is_none_or(|namespace| *namespace == key.0);
+        self.known.retain(|key, _| listed.contains(key) || !is_of(key));
     }
 
     /// Notices tasks that have ended, in whatever way.
@@ -184,19 +190,47 @@ fn phase(key: &Key, interval: Duration) -> Duration {
     interval.mul_f64(share)
 }
 
+/// When the cycles of one policy are due: on the grid `start + phase + n × interval`, and sooner after a fault.
+struct Rhythm {
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    phase: Duration,
+    start: Instant,
+    /// The next pause after a fault.
+    retry: Duration,
+}
+
+impl Rhythm {
+    fn new(clock: Arc<dyn Clock>, interval: Duration, phase: Duration) -> Self {
+        Self { clock, interval, phase, start: Instant::now(), retry: FIRST_RETRY }
+    }
+
+    /// The pause before the very first cycle: it comes at once, within a tenth of the interval.
+    fn first(&self) -> Duration {
+        self.phase / 10
+    }
+
+    fn regular(&mut self) -> Duration {
+        self.retry = FIRST_RETRY;
+        until_next(self.start.elapsed(), self.phase, self.interval)
+    }
+
+    fn soon(&mut self) -> Duration {
+        let pause = jittered(self.retry).min(self.interval);
+        self.retry = (self.retry * 2).min(self.interval);
+        pause
+    }
+}
+
 /// The task of one policy: cycles until the policy is gone or the controller stops.
 async fn keep(
     mut keeper: Keeper,
     mut versions: watch::Receiver<Option<Arc<MilvusAutoscaler>>>,
-    interval: Duration,
-    phase: Duration,
+    mut rhythm: Rhythm,
     stopped: watch::Receiver<bool>,
 ) {
     let mut stop = pin!(until(stopped).fuse());
-    let start = Instant::now();
-    // The very first cycle comes at once, within a tenth of the interval.
-    let mut due = start + phase / 10;
-    let mut retry = FIRST_RETRY;
+    let mut pause = rhythm.clock.sleep(rhythm.first());
     loop {
         tokio::select! {
             () = &mut stop => {
@@ -208,26 +242,19 @@ async fn keep(
                 Change::Status => continue,
                 Change::Meaning => {}
             },
-            () = tokio::time::sleep_until(due) => {}
+            () = &mut pause => {}
         }
-        let next = tokio::time::timeout(CYCLE, keeper.cycle(now())).await;
-        let pause = match next {
+        let next = tokio::time::timeout(CYCLE, keeper.cycle(rhythm.clock.now())).await;
+        let until_due = match next {
             Ok(Next::Gone) => break,
-            Ok(Next::Regular) => {
-                retry = FIRST_RETRY;
-                until_next(start, phase, interval)
-            }
-            Ok(Next::Soon) => {
-                let pause = jittered(retry).min(interval);
-                retry = (retry * 2).min(interval);
-                pause
-            }
+            Ok(Next::Regular) => rhythm.regular(),
+            Ok(Next::Soon) => rhythm.soon(),
             Err(_) => {
                 keeper.note_timeout();
-                until_next(start, phase, interval)
+                rhythm.regular()
             }
         };
-        due = Instant::now() + pause;
+        pause = rhythm.clock.sleep(until_due);
     }
     keeper.forget();
     let Object { namespace, name } = keeper.object();
@@ -256,9 +283,9 @@ async fn changed(
     if matters { Change::Meaning } else { Change::Status }
 }
 
-/// Time until the next point of the grid `start + phase + n × interval`.
-fn until_next(start: Instant, phase: Duration, interval: Duration) -> Duration {
-    let since = start.elapsed().as_nanos();
+/// Time until the next point of the grid `phase + n × interval`.
+fn until_next(since: Duration, phase: Duration, interval: Duration) -> Duration {
+    let since = since.as_nanos();
     let (interval, phase) = (interval.as_nanos().max(1), phase.as_nanos());
     let rest = interval - (since + interval - phase % interval) % interval;
     Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX))

@@ -78,7 +78,10 @@ impl Client {
                     place(&mut values, &samples, first, step);
                     next = until;
                 }
-                Err(error) if error.kind.may_fit_in_pieces() && points > FEWEST_POINTS => points /= 3,
+                // Of what was asked for: a short past is not made shorter.
+                Err(error) if error.kind.may_fit_in_pieces() && (until - next) / step > FEWEST_POINTS => {
+                    points = (until - next) / step / 3;
+                }
                 Err(error) => return Err(error),
             }
         }
