@@ -1,11 +1,17 @@
 //! The command line.
 
+mod cluster;
 mod crd;
+mod progress;
+mod prometheus;
+mod record;
 mod run;
 mod simulate;
+mod values;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Keeps Milvus QueryNodes ahead of their load: forecasts demand and sets replicas or HPA bounds before it arrives.
@@ -19,8 +25,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Crd(crd::Arguments),
+    Record(record::Arguments),
     Run(run::Arguments),
-    Simulate(simulate::Arguments),
+    Simulate(Box<simulate::Arguments>),
 }
 
 /// Why a command failed, by whose fault.
@@ -54,6 +61,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Crd(arguments) => crd::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
@@ -64,4 +72,10 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// A runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime").map_err(Failure::Outside)
 }

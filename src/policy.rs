@@ -30,6 +30,8 @@ pub mod status;
 pub mod text;
 mod validate;
 
+pub use validate::address;
+
 /// The resource's `apiVersion`.
 pub const API_VERSION: &str = "milvus-autoscaler.io/v1alpha1";
 

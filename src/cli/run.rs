@@ -73,9 +73,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Runs the controller until it is told to stop.
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     telemetry::start_logs(arguments.log_format);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the runtime").map_err(Failure::Outside)?;
-    runtime.block_on(control(arguments)).map_err(Failure::Outside)
+    super::runtime()?.block_on(control(arguments)).map_err(Failure::Outside)
 }
 
 async fn control(arguments: &Arguments) -> anyhow::Result<()> {

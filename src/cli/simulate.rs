@@ -10,18 +10,20 @@ use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 use rayon::prelude::*;
 
-use super::Failure;
+use super::progress::Progress;
+use super::prometheus::Access;
+use super::{Failure, cluster, record, values};
 use crate::capacity::{Capacity, CapacityError};
-use crate::observe::{Trace, csv};
-use crate::policy::text::DurationText;
-use crate::policy::{DemandUnit, GivenCapacity, Policy};
+use crate::observe::recording::Recorded;
+use crate::observe::{Queries, Recording, Trace, csv};
+use crate::policy::{self, ClusterPolicy, DemandUnit, GivenCapacity, Policy};
 use crate::series::Step;
 use crate::simulate::output::files::Folder;
 use crate::simulate::output::summary::Summary;
 use crate::simulate::output::{report, table, timeline};
 use crate::simulate::scenario::Scenario;
 use crate::simulate::strategy::StrategyKind;
-use crate::simulate::{Demand, Outcome, Plant, Setup, derived_capacity, simulate};
+use crate::simulate::{Demand, Outcome, Plant, Setup, derived_capacity, simulate_watched};
 use crate::units::{Qps, Replicas};
 
 /// The lead time where neither an option nor the policy says one.
@@ -36,6 +38,9 @@ Examples:
   Two loads, three strategies, a slow start of replicas, for a program:
     autoscaler simulate --trace a.csv --trace b.csv --strategies hpa,cron,oracle \\
       --lead-time 30m --format json
+  The load of the last four weeks, straight from Prometheus:
+    autoscaler simulate --prometheus http://localhost:9090 --policy policy.yaml \\
+      --query 'sum(rate(milvus_proxy_req_count{function_name=\"Search\",status=\"total\"}[2m]))'
   A described load instead of a recorded one:
     autoscaler simulate --scenario simulations/launch-event.yaml
 
@@ -47,14 +52,22 @@ over the step. Timestamps are RFC 3339 or Unix seconds.";
 #[command(after_long_help = EXAMPLES, after_help = "With --help: examples and details.")]
 pub(super) struct Arguments {
     /// CSV file with the load; several are replayed in parallel
-    #[arg(long = "trace", value_name = "FILE", required_unless_present = "scenarios")]
+    #[arg(long = "trace", value_name = "FILE", required_unless_present_any = ["scenarios", "prometheus"], conflicts_with = "prometheus")]
     traces: Vec<PathBuf>,
 
     /// YAML file that describes a load, as in simulations/, and a policy for it
-    #[arg(long = "scenario", value_name = "FILE")]
+    #[arg(long = "scenario", value_name = "FILE", conflicts_with = "prometheus")]
     scenarios: Vec<PathBuf>,
 
-    /// Policy (a MilvusAutoscaler) with bounds, capacity, lead time, calendar; what it says of clusters is ignored
+    /// What counts as demand, in PromQL [default: what --policy says, or every search that Prometheus knows]
+    #[arg(long, value_name = "PROMQL", requires = "prometheus")]
+    query: Option<String>,
+
+    /// How much of the load to take from Prometheus
+    #[arg(long, value_name = "TIME", default_value = "28d", value_parser = values::range)]
+    range: SignedDuration,
+
+    /// Policy (a MilvusAutoscaler) with bounds, capacity, lead time, calendar, and with --prometheus the demand
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
@@ -71,19 +84,19 @@ pub(super) struct Arguments {
     format: Format,
 
     /// From asking for a replica until it helps [default: the policy's, or 15m]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     lead_time: Option<SignedDuration>,
 
     /// How long a replica that stops serving is still paid
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = values::duration)]
     drain: SignedDuration,
 
     /// How often a strategy decides
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = step)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = values::step)]
     step: Step,
 
     /// The part at the start that is not scored [default: 21d, or half the trace if that is less]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     warmup: Option<SignedDuration>,
 
     /// Weight of the share of time in violation in the SLO-adjusted cost
@@ -109,6 +122,9 @@ pub(super) struct Arguments {
     /// Write the trace of the scenario to this file and do nothing else
     #[arg(long, value_name = "FILE", hide = true, requires = "scenarios", conflicts_with = "traces")]
     write_trace: Option<PathBuf>,
+
+    #[command(flatten)]
+    access: Access,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -158,16 +174,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let policy = arguments.policy.as_deref().map(Policy::read).transpose().map_err(Failure::input)?;
     let folders = prepare_folders(arguments)?;
-    let loads = read(arguments)?;
-    let replay = |load: Load| replay(arguments, policy.as_ref(), load);
-    let done: Vec<Done> = loads.into_par_iter().map(replay).collect::<Result<_, _>>()?;
+    let loads = read(arguments, policy.as_ref())?;
+    let done = replay_all(arguments, policy.as_ref(), loads)?;
     for (done, folder) in done.iter().zip(&folders) {
         write(done, folder).map_err(Failure::input)?;
     }
     print(arguments, &done, &folders)
 }
 
-fn read(arguments: &Arguments) -> Result<Vec<Load>, Failure> {
+fn read(arguments: &Arguments, policy: Option<&Policy>) -> Result<Vec<Load>, Failure> {
+    if let Some(url) = &arguments.access.prometheus {
+        let recorded = super::runtime()?.block_on(from_prometheus(arguments, url, policy))?;
+        return Ok(vec![Load { trace: recorded.trace, policy: None }]);
+    }
     let traces = arguments.traces.par_iter().map(|path| {
         let trace = csv::read_file(path).map_err(Failure::input)?;
         Ok(Load { trace, policy: None })
@@ -178,6 +197,37 @@ fn read(arguments: &Arguments) -> Result<Vec<Load>, Failure> {
         Ok(Load { trace: described(&scenario, path)?, policy })
     });
     traces.chain(scenarios).collect()
+}
+
+/// The load that the Prometheus at `url` knows.
+async fn from_prometheus(
+    arguments: &Arguments,
+    url: &str,
+    policy: Option<&Policy>,
+) -> Result<Recorded, Failure> {
+    let demand = policy.map(|policy| policy.demand.clone()).unwrap_or_default();
+    // A policy for simulations alone says nothing of Prometheus.
+    let whole = arguments.policy.as_deref().and_then(|path| ClusterPolicy::read(path).ok());
+    let client = match &whole {
+        Some(whole) => {
+            let cluster = cluster::find(None).await;
+            arguments.access.of_policy(whole, cluster.as_ref().map_err(String::as_str)).await?
+        }
+        None => arguments.access.server(url)?,
+    };
+    let recording = match &arguments.query {
+        Some(query) => Recording::of_query(query, demand.unit, Step::MINUTE),
+        None => searches(whole.as_ref(), &demand),
+    };
+    record::recorded(&client, &recording, arguments.range, Step::MINUTE).await
+}
+
+/// What a policy counts as demand, and no column that nobody looks at.
+fn searches(policy: Option<&ClusterPolicy>, demand: &policy::Demand) -> Recording {
+    let queries = policy.map_or_else(|| Queries::of_all(demand), |policy| Queries::new(policy, None));
+    let recording = Recording::of_policy(&queries, Step::MINUTE);
+    let nq_per_second = recording.nq_per_second.filter(|_| demand.unit == DemandUnit::Nq);
+    Recording { p99_ms: None, nq_per_second, ..recording }
 }
 
 fn described(scenario: &Scenario, path: &Path) -> Result<Trace, Failure> {
@@ -194,7 +244,32 @@ fn write_trace(scenario: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn replay(arguments: &Arguments, policy: Option<&Policy>, load: Load) -> Result<Done, Failure> {
+/// Replays the loads in parallel, with a bar for those who wait.
+fn replay_all(
+    arguments: &Arguments,
+    policy: Option<&Policy>,
+    loads: Vec<Load>,
+) -> Result<Vec<Done>, Failure> {
+    let steps = loads.iter().map(|load| {
+        let span = load.trace.last().duration_since(load.trace.start()) + load.trace.step().duration();
+        arguments.step.count_in(span)
+    });
+    let progress = Progress::new("Replaying", steps.sum());
+    // The others take no time beside it.
+    let stepped = |kind| {
+        if kind == StrategyKind::Predictive {
+            progress.advance(1);
+        }
+    };
+    loads.into_par_iter().map(|load| replay(arguments, policy, load, &stepped)).collect()
+}
+
+fn replay(
+    arguments: &Arguments,
+    policy: Option<&Policy>,
+    load: Load,
+    stepped: &(dyn Fn(StrategyKind) + Sync),
+) -> Result<Done, Failure> {
     let started = Instant::now();
     let policy = policy.cloned().or(load.policy);
     let trace = match &policy {
@@ -205,7 +280,7 @@ fn replay(arguments: &Arguments, policy: Option<&Policy>, load: Load) -> Result<
         .with_context(|| trace.name().to_owned())
         .map_err(Failure::input)?;
     let (setup, assumed) = setup(arguments, policy, &demand)?;
-    let outcome = simulate(demand, &setup);
+    let outcome = simulate_watched(demand, &setup, stepped);
     Ok(Done { trace, setup, outcome, assumed, elapsed: started.elapsed() })
 }
 
@@ -278,6 +353,9 @@ fn strategies(arguments: &Arguments) -> Vec<StrategyKind> {
 /// The folder of each load, tried before the long work; none without `--out`.
 fn prepare_folders(arguments: &Arguments) -> Result<Vec<Folder>, Failure> {
     let Some(out) = &arguments.out else { return Ok(Vec::new()) };
+    if arguments.access.prometheus.is_some() {
+        return Ok(vec![Folder::prepare(out).map_err(Failure::input)?]);
+    }
     let paths: Vec<_> = arguments.traces.iter().chain(&arguments.scenarios).collect();
     let folders = match paths.as_slice() {
         [_] => vec![out.clone()],
@@ -361,17 +439,6 @@ fn tables(arguments: &Arguments, done: &[Done], folders: &[Folder]) -> String {
 
 fn replicas() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(crate::policy::MOST_REPLICAS))
-}
-
-fn duration(text: &str) -> Result<SignedDuration, String> {
-    DurationText::from(text).parse()
-}
-
-fn step(text: &str) -> Result<Step, String> {
-    let length = duration(text)?;
-    let whole = length.subsec_nanos() == 0;
-    let seconds = u32::try_from(length.as_secs()).ok().filter(|s| whole && (1..=3600).contains(s));
-    seconds.and_then(Step::from_seconds).ok_or_else(|| "a step is 1s to 1h long, in whole seconds".to_owned())
 }
 
 fn weight(text: &str) -> Result<f64, String> {

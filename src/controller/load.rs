@@ -14,7 +14,7 @@ use crate::actuate::{Fault, bounded};
 use crate::decide::Reason;
 use crate::observe::prometheus::{Client, Connection, Past, QueryError};
 use crate::observe::{Known, Observation, Queries};
-use crate::policy::ClusterPolicy;
+use crate::policy::{ClusterPolicy, SecretKey};
 use crate::series::{Series, Step};
 
 /// The load of one Milvus.
@@ -70,10 +70,11 @@ impl Servers {
         namespace: &str,
         policy: &ClusterPolicy,
     ) -> Result<Box<dyn Load>, Reason> {
-        let secrets = secrets(kube, namespace, policy).await.map_err(|fault| {
+        let keys = Connection::secrets(&policy.prometheus);
+        let secrets = secrets(kube, namespace, &keys).await.map_err(|fault| {
             Reason::new("SecretUnreadable", format!("{fault}; spec.prometheus refers to it"))
         })?;
-        let secret = |key: &crate::policy::SecretKey| {
+        let secret = |key: &SecretKey| {
             let secret = secrets.get(&key.secret)?;
             secret.data.as_ref()?.get(&key.key).map(|bytes| bytes.0.clone())
         };
@@ -95,15 +96,18 @@ impl Loads for Servers {
     }
 }
 
-/// The Secrets that the policy refers to, by name.
-async fn secrets(
+/// The Secrets that have these keys, by name.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub async fn secrets(
     kube: &Kube,
     namespace: &str,
-    policy: &ClusterPolicy,
+    keys: &[&SecretKey],
 ) -> Result<BTreeMap<String, Secret>, Fault> {
     let api: Api<Secret> = Api::namespaced(kube.clone(), namespace);
     let mut secrets = BTreeMap::new();
-    for key in Connection::secrets(&policy.prometheus) {
+    for key in keys {
         if !secrets.contains_key(&key.secret) {
             let what = format!("Secret {namespace}/{}", key.secret);
             secrets.insert(key.secret.clone(), bounded(&what, api.get(&key.secret)).await?);

@@ -12,7 +12,7 @@ use std::fmt;
 
 use jiff::SignedDuration;
 
-use crate::policy::{ClusterPolicy, DemandUnit};
+use crate::policy::{ClusterPolicy, Demand, DemandUnit};
 
 /// The label that says what a value of the combined query is.
 pub const SIGNAL: &str = "signal";
@@ -183,6 +183,18 @@ impl Queries {
             window: settings.rate_window,
             unit: policy.policy.demand.unit,
             own_demand: policy.policy.demand.query.clone(),
+        }
+    }
+
+    /// The queries for every Milvus that a Prometheus knows, with rates over two minutes.
+    #[must_use]
+    pub fn of_all(demand: &Demand) -> Self {
+        Self {
+            selector: String::new(),
+            namespace: None,
+            window: SignedDuration::from_mins(2),
+            unit: demand.unit,
+            own_demand: demand.query.clone(),
         }
     }
 

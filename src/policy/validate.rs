@@ -246,25 +246,8 @@ impl Check {
     }
 
     fn url(&mut self, text: &str) -> String {
-        const FIELD: &str = "spec.prometheus.url";
-        let problem = match reqwest::Url::parse(text) {
-            Err(error) => Some(format!("`{}` is not an address ({error})", shown(text))),
-            Ok(url) if !matches!(url.scheme(), "http" | "https") => {
-                Some(format!("`{}` is neither http:// nor https://", shown(text)))
-            }
-            // The text itself is not shown, as it holds a password.
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                Some("has a user or password in it; put them into basicAuthSecretRef".to_owned())
-            }
-            Ok(_) if !is_plain_address(text) => {
-                Some(format!("`{}` has more to it than the server's address and path", shown(text)))
-            }
-            Ok(_) => None,
-        };
-        if let Some(problem) = problem {
-            self.problem(FIELD, format!("{problem}; write it like http://prometheus.monitoring.svc:9090"));
-        }
-        text.trim_end_matches('/').to_owned()
+        self.taken("spec.prometheus.url", address(text))
+            .unwrap_or_else(|| text.trim_end_matches('/').to_owned())
     }
 
     fn auth(&mut self, spec: &PrometheusSpec) -> Option<Auth> {
@@ -545,6 +528,28 @@ impl Check {
         }
         SignedDuration::from_secs(i64::from(seconds.max(0)))
     }
+}
+
+/// The address of a Prometheus, without a slash at its end.
+///
+/// # Errors
+/// If it is none, or holds more than an address, such as a password.
+pub fn address(text: &str) -> Result<String, String> {
+    let problem = match reqwest::Url::parse(text) {
+        Err(error) => format!("`{}` is not an address ({error})", shown(text)),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            format!("`{}` is neither http:// nor https://", shown(text))
+        }
+        // The text itself is not shown, as it holds a password.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "has a user or password in it; put them into basicAuthSecretRef".to_owned()
+        }
+        Ok(_) if !is_plain_address(text) => {
+            format!("`{}` has more to it than the server's address and path", shown(text))
+        }
+        Ok(_) => return Ok(text.trim_end_matches('/').to_owned()),
+    };
+    Err(format!("{problem}; write it like http://prometheus.monitoring.svc:9090"))
 }
 
 /// Whether `text` is what the rule of the resource allows: scheme, host, port and path only.

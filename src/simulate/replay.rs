@@ -39,8 +39,8 @@ pub struct Change {
 }
 
 /// Replays `demand` through `strategy`. In step t: replicas whose time has come become ready; the plant serves; the
-/// strategy sees demand up to step t − 1 and says how many it wants from t on.
-pub fn replay(strategy: &mut dyn Strategy, demand: &Demand, plant: &Plant) -> Replay {
+/// strategy sees demand up to step t − 1 and says how many it wants from t on. `stepped` is called after each step.
+pub fn replay(strategy: &mut dyn Strategy, demand: &Demand, plant: &Plant, stepped: impl Fn()) -> Replay {
     let steps = demand.len();
     let mut replay = Replay {
         name: strategy.name(),
@@ -78,6 +78,7 @@ pub fn replay(strategy: &mut dyn Strategy, demand: &Demand, plant: &Plant) -> Re
             replay.changes.push(Change { step, from, to, reasons: proposal.reasons });
         }
         past.push(demand.seen().get(step));
+        stepped();
     }
     replay
 }

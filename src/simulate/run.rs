@@ -61,6 +61,12 @@ pub fn derived_capacity(demand: &Demand) -> Capacity {
 /// Replays `demand` through every strategy, in parallel; the result does not depend on the number of threads.
 #[must_use]
 pub fn simulate(demand: Demand, setup: &Setup) -> Outcome {
+    simulate_watched(demand, setup, &|_| {})
+}
+
+/// As [`simulate`]; `stepped` hears of each strategy's every step.
+#[must_use]
+pub fn simulate_watched(demand: Demand, setup: &Setup, stepped: &(dyn Fn(StrategyKind) + Sync)) -> Outcome {
     let scored_from = warmup_steps(&demand, setup);
     let context = Context {
         plant: &setup.plant,
@@ -69,7 +75,8 @@ pub fn simulate(demand: Demand, setup: &Setup) -> Outcome {
         policy: &setup.policy,
         slo_weight: setup.slo_weight,
     };
-    let run = |kind: &StrategyKind| replay(kind.build(context).as_mut(), &demand, &setup.plant);
+    let run =
+        |kind: &StrategyKind| replay(kind.build(context).as_mut(), &demand, &setup.plant, || stepped(*kind));
     let mut replays: Vec<Replay> = with_yardsticks(&setup.strategies).par_iter().map(run).collect();
     let scope = Scope { demand: &demand, plant: &setup.plant, from: scored_from };
     let paid = |kind: StrategyKind| {

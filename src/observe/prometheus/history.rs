@@ -36,6 +36,22 @@ impl Past {
         Self { from: until.saturating_sub(range).unwrap_or(Timestamp::MIN), until, step, lag }
     }
 
+    /// How many buckets it has.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let (first, end) = self.buckets();
+        usize::try_from((end - first) / i64::from(self.step.seconds())).unwrap_or(0)
+    }
+
+    /// When the bucket `index` starts.
+    #[must_use]
+    pub fn time(&self, index: usize) -> Timestamp {
+        let (first, _) = self.buckets();
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
+        let seconds = first.saturating_add(index.saturating_mul(i64::from(self.step.seconds())));
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+    }
+
     /// The starts of the first bucket and of the one after the last, in seconds.
     fn buckets(&self) -> (i64, i64) {
         let step = i64::from(self.step.seconds());
@@ -51,31 +67,31 @@ impl Client {
     /// # Errors
     /// If there is no answer, or it has several series.
     pub async fn history(&self, query: &str, past: Past) -> Result<Series, QueryError> {
-        let values = self.past_values(query, past).await?;
-        let (first, _) = past.buckets();
-        let mut series = Series::new(Timestamp::from_second(first).unwrap_or(Timestamp::MIN), past.step);
+        let values = self.past_values(query, past, &|_| {}).await?;
+        let mut series = Series::new(past.time(0), past.step);
         for value in values {
             series.push(Qps::new(value).ok());
         }
         Ok(series)
     }
 
-    /// The value for each bucket; NaN where there is none.
+    /// The value for each bucket; NaN where there is none. `read` hears how many more buckets have been read.
     pub(in crate::observe) async fn past_values(
         &self,
         query: &str,
         past: Past,
+        read: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<f64>, QueryError> {
         let step = i64::from(past.step.seconds());
         let (first, end) = past.buckets();
-        let count = usize::try_from((end - first) / step).unwrap_or(0);
-        let mut values = vec![f64::NAN; count];
+        let mut values = vec![f64::NAN; past.count()];
         let (mut next, mut points) = (first, MOST_POINTS);
         while next < end {
             let until = end.min(next + points * step);
             match self.piece(query, past, next, until).await {
                 Ok(samples) => {
                     place(&mut values, &samples, first, step);
+                    read(usize::try_from((until - next) / step).unwrap_or(0));
                     next = until;
                 }
                 // Of what was asked for: a short past is not made shorter.

@@ -1,0 +1,26 @@
+//! Values of options.
+
+use jiff::SignedDuration;
+
+use crate::policy::text::DurationText;
+use crate::series::Step;
+
+/// A duration such as `28d` or `1h30m`.
+pub(super) fn duration(text: &str) -> Result<SignedDuration, String> {
+    DurationText::from(text).parse()
+}
+
+/// The step of a trace.
+pub(super) fn step(text: &str) -> Result<Step, String> {
+    let length = duration(text)?;
+    let whole = length.subsec_nanos() == 0;
+    let seconds = u32::try_from(length.as_secs()).ok().filter(|s| whole && (1..=3600).contains(s));
+    seconds.and_then(Step::from_seconds).ok_or_else(|| "a step is 1s to 1h long, in whole seconds".to_owned())
+}
+
+/// How far back a load is read.
+pub(super) fn range(text: &str) -> Result<SignedDuration, String> {
+    const LONGEST: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+    let range = duration(text)?;
+    if range <= LONGEST { Ok(range) } else { Err("a trace is 10 years long at most".to_owned()) }
+}
