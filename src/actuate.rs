@@ -244,6 +244,33 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// A target of which only its size is known, where there is no cluster to look at: all replicas serve.
+    #[must_use]
+    pub fn assumed(target: &Target, replicas: Replicas) -> Self {
+        let name = target.name.clone();
+        let workload = |kind| workload::Workload {
+            kind,
+            name: name.clone(),
+            replicas,
+            selector: String::new(),
+            rolling: false,
+        };
+        let lever = match target.kind {
+            TargetKind::Deployment => Lever::Scale(workload(workload::Kind::Deployment)),
+            TargetKind::StatefulSet => Lever::Scale(workload(workload::Kind::StatefulSet)),
+            TargetKind::Milvus => Lever::Milvus(milvus::MilvusField { name, group: None, replicas }),
+        };
+        let pod = Pod { created: Timestamp::MIN, state: PodState::Ready };
+        Self {
+            lever,
+            desired: replicas,
+            pods: vec![pod; replicas.0 as usize],
+            rolling: false,
+            known: Known::default(),
+            frozen: None,
+        }
+    }
+
     /// Pods that are Ready.
     #[must_use]
     pub fn ready(&self) -> Replicas {

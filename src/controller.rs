@@ -12,6 +12,7 @@ pub mod load;
 mod outlook;
 mod pause;
 mod publish;
+mod rehearse;
 mod sighting;
 mod state;
 mod status;
@@ -31,6 +32,7 @@ use tracing::info;
 pub use clock::{Clock, RealTime};
 pub use finalizer::FINALIZER;
 pub use pause::{PAUSED_UNTIL, Pause, pause};
+pub use rehearse::{Rehearsal, rehearse};
 
 use self::keeper::Context;
 use self::lease::{Candidate, Leadership};

@@ -258,6 +258,14 @@ impl ClusterPolicy {
         parsed(&contents(path)?, Use::Cluster).map_err(|problems| invalid(path, problems))
     }
 
+    /// Reads a policy from a file as [`ClusterPolicy::read`] does, and the resource as it was written.
+    ///
+    /// # Errors
+    /// If the file cannot be read or the policy cannot be used; every problem is listed with its place.
+    pub fn read_with_resource(path: &Path) -> Result<(MilvusAutoscaler, Self), PolicyError> {
+        read::read(&contents(path)?, Use::Cluster).map_err(|problems| invalid(path, problems))
+    }
+
     /// Reads a policy from YAML or JSON text.
     ///
     /// # Errors

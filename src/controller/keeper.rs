@@ -190,6 +190,36 @@ impl Keeper {
         next
     }
 
+    /// A cycle that writes nothing: the status that it comes to. `survey` stands for the target where there is no
+    /// cluster to look at.
+    pub(super) async fn rehearse(
+        &mut self,
+        survey: Option<Survey>,
+        now: Timestamp,
+    ) -> Result<MilvusAutoscalerStatus, Reason> {
+        match survey {
+            // What an earlier run has kept is in the cluster.
+            Some(_) => self.outlook = Some(Outlook::new(History::new(now))),
+            None => self.restore_state(now).await,
+        }
+        let policy = self.policy(now).await?;
+        let (survey, sighting) = match survey {
+            Some(survey) => (Ok(survey), self.sight(&policy.policy, Known::default()).await),
+            None => self.observe(&policy).await,
+        };
+        let survey = survey.map_err(|fault| Reason::new(fault.kind.code(), fault.message))?;
+        self.learn(&policy, &sighting, now).await;
+        if let Some(outlook) = &mut self.outlook {
+            outlook.settle().await;
+        }
+        self.learn(&policy, &sighting, now).await;
+        // One look must do: latency that is high now is taken to have been high before.
+        self.latency_high_for = 1;
+        let verdicts = self.decide(&policy, &survey, &sighting, now);
+        let pause = pause(&self.resource, now);
+        Ok(self.status(&policy, &survey, &sighting, &verdicts, pause.as_ref(), &Ok(None), now))
+    }
+
     // ── observe ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The target, and then the load: what should be scraped is known from the target.
@@ -423,29 +453,45 @@ impl Keeper {
         now: Timestamp,
     ) {
         self.count(survey, sighting, verdicts, now);
+        if let Err(fault) = &written {
+            self.context.metrics.count_error(&self.object, fault.kind.label());
+        }
+        let next = self.status(policy, survey, sighting, verdicts, pause, &written, now);
+        self.publish(next, now).await;
+    }
+
+    /// What the cycle came to.
+    #[expect(clippy::too_many_arguments, reason = "a status is about all of a cycle")]
+    fn status(
+        &self,
+        policy: &ClusterPolicy,
+        survey: &Survey,
+        sighting: &Sighting,
+        verdicts: &Verdicts,
+        pause: Option<&Pause>,
+        written: &Result<Option<(Replicas, Replicas)>, Fault>,
+        now: Timestamp,
+    ) -> MilvusAutoscalerStatus {
         let mut next = self.published();
         next.observed_generation = self.resource.metadata.generation;
         let reason = last_reason(&verdicts.outcome.decision);
         if let Ok(Some((from, to))) = written {
             let time = status::seconds(now);
             next.last_scale_time = Some(time.clone());
-            let (from, to) = (status::count(from), status::count(to));
+            let (from, to) = (status::count(*from), status::count(*to));
             let (reason, message) = (reason.code.to_owned(), reason.message.clone().into_owned());
             next.last_scale = Some(LastScale { time, from, to, reason, message });
         }
         self.describe_fleet(&mut next, survey, policy);
         self.describe_decision(&mut next, survey, sighting, verdicts, now);
         next.paused_until = pause.and_then(|pause| pause.until).map(status::seconds);
-        let good = match &written {
+        let good = match written {
             Err(fault) => Err(Reason::new(fault.kind.code(), fault.message.clone())),
             Ok(_) => readiness(policy, survey, verdicts),
         };
-        if let Err(fault) = &written {
-            self.context.metrics.count_error(&self.object, fault.kind.label());
-        }
         set_ready(&mut next, good, now);
         self.set_conditions(&mut next, sighting, verdicts, pause, now);
-        self.publish(next, now).await;
+        next
     }
 
     fn describe_fleet(&self, next: &mut MilvusAutoscalerStatus, survey: &Survey, policy: &ClusterPolicy) {

@@ -56,12 +56,15 @@ struct Fitted {
     purpose: Purpose,
 }
 
+/// A forecaster that is being made.
+type Fitting = JoinHandle<Result<Fitted, Reason>>;
+
 /// The forecaster of one policy.
 pub(super) struct Outlook {
     forecaster: Option<Forecaster>,
     history: History,
     purpose: Option<Purpose>,
-    fitting: Option<JoinHandle<Result<Fitted, Reason>>>,
+    fitting: Option<Fitting>,
     retry_at: Timestamp,
     failure: Option<Reason>,
     gap_since: Option<Timestamp>,
@@ -148,8 +151,20 @@ impl Outlook {
         self.fitting.is_none() && now >= self.retry_at && (outdated || healed || self.forecaster.is_none())
     }
 
+    /// Waits for a forecaster that is being made.
+    pub(super) async fn settle(&mut self) {
+        if let Some(fitting) = self.fitting.take() {
+            self.take(fitting).await;
+        }
+    }
+
     async fn take_fitted(&mut self) {
-        let Some(fitting) = self.fitting.take_if(|fitting| fitting.is_finished()) else { return };
+        if let Some(fitting) = self.fitting.take_if(|fitting| fitting.is_finished()) {
+            self.take(fitting).await;
+        }
+    }
+
+    async fn take(&mut self, fitting: Fitting) {
         match fitting.await {
             Ok(Ok(fitted)) => {
                 self.forecaster = Some(fitted.forecaster);

@@ -49,6 +49,11 @@ pub(super) fn invalid(path: &Path, problems: Vec<Problem>) -> PolicyError {
 
 /// The policy in a document.
 pub(super) fn parsed(contents: &[u8], purpose: Use) -> Result<ClusterPolicy, Vec<Problem>> {
+    read(contents, purpose).map(|(_, policy)| policy)
+}
+
+/// The resource in a document, and what it means.
+pub(super) fn read(contents: &[u8], purpose: Use) -> Result<(MilvusAutoscaler, ClusterPolicy), Vec<Problem>> {
     let text = std::str::from_utf8(contents).map_err(|error| {
         let line = contents[..error.valid_up_to()].split(|byte| *byte == b'\n').count() as u64;
         vec![
@@ -57,8 +62,11 @@ pub(super) fn parsed(contents: &[u8], purpose: Use) -> Result<ClusterPolicy, Vec
         ]
     })?;
     let document = Node::parse(text).map_err(|problem| vec![problem])?;
-    let policy = resource_in(&document, purpose).and_then(|resource| validate::validate(&resource));
-    policy.map_err(|mut problems| {
+    let read = resource_in(&document, purpose).and_then(|resource| {
+        let policy = validate::validate(&resource)?;
+        Ok((resource, policy))
+    });
+    read.map_err(|mut problems| {
         for problem in &mut problems {
             problem.place.get_or_insert_with(|| document.place(&problem.field));
         }
