@@ -2,6 +2,7 @@
 
 mod cluster;
 mod crd;
+mod doctor;
 mod progress;
 mod prometheus;
 mod record;
@@ -9,6 +10,7 @@ mod run;
 mod simulate;
 mod values;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -25,6 +27,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Crd(crd::Arguments),
+    Doctor(doctor::Arguments),
     Record(record::Arguments),
     Run(run::Arguments),
     Simulate(Box<simulate::Arguments>),
@@ -61,6 +64,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Crd(arguments) => crd::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
@@ -78,4 +82,13 @@ pub fn main() -> ExitCode {
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("cannot start the runtime").map_err(Failure::Outside)
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever read has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("standard output").map_err(Failure::Outside),
+    }
 }

@@ -10,7 +10,7 @@ use assert_cmd::Command;
 use milvus_autoscaler::observe::csv;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wiremock::matchers::{header, path};
+use wiremock::matchers::{body_string_contains, header, path};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 /// 2026-03-01, the server's now.
@@ -205,13 +205,48 @@ async fn a_bad_policy_is_refused_with_its_line() {
     let folder = with_policy("http://p", "");
     let text = fs::read_to_string(folder.path().join("policy.yaml")).unwrap();
     fs::write(folder.path().join("bad.yaml"), text.replace("minReplicas: 1", "minReplicas: one")).unwrap();
-    for command in ["record"] {
+    for command in ["record", "doctor"] {
         let mut command = autoscaler(folder.path(), command);
         command.args(["--policy", "bad.yaml"]);
         let ran = run(command).await;
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
         assert!(ran.stderr.contains("bad.yaml:6:16: spec.minReplicas"), "{}", ran.stderr);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_what_fails_and_skips_the_cluster_that_is_not_there() {
+    let server = MockServer::start().await;
+    let kind = |name: &str| {
+        let known = success("vector", &json!([{"metric": {}, "value": [NOW, "1"]}]));
+        Mock::given(path("/api/v1/query")).and(body_string_contains(name)).respond_with(known)
+    };
+    kind("vector%281%29").mount(&server).await;
+    Mock::given(path("/api/v1/query")).respond_with(success("vector", &json!([]))).mount(&server).await;
+    Mock::given(path("/api/v1/query_range")).respond_with(success("matrix", &json!([]))).mount(&server).await;
+    let folder = with_policy(&server.uri(), "");
+    let mut command = autoscaler(folder.path(), "doctor");
+    command.args(["--policy", "policy.yaml", "--format", "json"]);
+    let ran = run(command).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("checks failed"), "{}", ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let verdict = |area: &str, name: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["area"] == area && check["name"] == name).unwrap()["verdict"].clone()
+    };
+    assert_eq!(verdict("Prometheus", "reachable"), "pass");
+    assert_eq!(verdict("Prometheus", "milvus"), "fail");
+    assert_eq!(verdict("Prometheus", "demand"), "fail");
+    assert_eq!(verdict("Cluster", "permissions"), "skip");
+
+    let folder = with_policy("http://127.0.0.1:9", "");
+    let mut command = autoscaler(folder.path(), "doctor");
+    command.args(["--policy", "policy.yaml"]);
+    let ran = run(command).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("FAIL reachable      Prometheus at http://127.0.0.1:9:"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("not checked: no cluster"), "{}", ran.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,5 @@
 //! `autoscaler crd`.
 
-use std::io::Write;
-
 use clap::Args;
 
 use super::Failure;
@@ -14,6 +12,5 @@ pub(super) struct Arguments {}
 
 /// Prints the definition.
 pub(super) fn run(_: &Arguments) -> Result<(), Failure> {
-    let written = std::io::stdout().write_all(crd_yaml().as_bytes());
-    written.map_err(|error| Failure::Outside(anyhow::Error::new(error).context("cannot write to stdout")))
+    super::print(&crd_yaml())
 }

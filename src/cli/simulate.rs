@@ -1,7 +1,7 @@
 //! `autoscaler simulate`.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -401,11 +401,7 @@ fn print(arguments: &Arguments, done: &[Done], folders: &[Folder]) -> Result<(),
         Format::Json => json(done)?,
         Format::Table => tables(arguments, done, folders),
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever read has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("standard output").map_err(Failure::Outside),
-    }
+    super::print(&text)
 }
 
 /// The summary of one load, or a list of those of several.
