@@ -11,6 +11,7 @@ pub mod controller;
 pub mod decide;
 pub mod doctor;
 pub mod forecast;
+pub mod learn;
 pub mod observe;
 pub mod policy;
 pub mod series;

@@ -103,7 +103,13 @@ fn capacity() -> CapacityStatus {
         upper_qps_per_replica: Some(110.0),
         curve: vec![CurvePointStatus { replicas: 1, qps: 95.0 }],
         confidence: 0.8,
-        points: vec![CapacityPoint { time: time(), replicas: 2, qps: 190.0, signal: "Utilization".into() }],
+        points: vec![CapacityPoint {
+            time: time(),
+            replicas: 2,
+            qps: 190.0,
+            signal: "Utilization".into(),
+            utilization: 0.5,
+        }],
         updated: Some(time()),
     }
 }

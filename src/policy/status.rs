@@ -242,6 +242,8 @@ pub struct CapacityPoint {
     pub qps: f64,
     /// What it was taken from: `Utilization`, `Latency` or `QueueTime`.
     pub signal: String,
+    /// How busy the busiest QueryNode was: CPU used over its limit.
+    pub utilization: f64,
 }
 
 /// How long a replica takes until it serves.
