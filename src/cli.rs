@@ -5,6 +5,7 @@ mod crd;
 mod doctor;
 mod progress;
 mod prometheus;
+mod recommend;
 mod record;
 mod run;
 mod simulate;
@@ -28,6 +29,7 @@ struct Arguments {
 enum Command {
     Crd(crd::Arguments),
     Doctor(doctor::Arguments),
+    Recommend(recommend::Arguments),
     Record(record::Arguments),
     Run(run::Arguments),
     Simulate(Box<simulate::Arguments>),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Crd(arguments) => crd::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Recommend(arguments) => recommend::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),

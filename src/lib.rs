@@ -14,6 +14,7 @@ pub mod forecast;
 pub mod learn;
 pub mod observe;
 pub mod policy;
+pub mod recommend;
 pub mod series;
 pub mod simulate;
 pub mod telemetry;

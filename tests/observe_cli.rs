@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 #![allow(clippy::disallowed_methods, reason = "a server has a clock")]
 
+mod stub;
+
 use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
 use milvus_autoscaler::observe::csv;
 use serde_json::{Value, json};
+use stub::{Answer, PrometheusStub};
 use tempfile::TempDir;
 use wiremock::matchers::{body_string_contains, header, path};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
@@ -205,7 +208,7 @@ async fn a_bad_policy_is_refused_with_its_line() {
     let folder = with_policy("http://p", "");
     let text = fs::read_to_string(folder.path().join("policy.yaml")).unwrap();
     fs::write(folder.path().join("bad.yaml"), text.replace("minReplicas: 1", "minReplicas: one")).unwrap();
-    for command in ["record", "doctor"] {
+    for command in ["record", "doctor", "recommend"] {
         let mut command = autoscaler(folder.path(), command);
         command.args(["--policy", "bad.yaml"]);
         let ran = run(command).await;
@@ -247,6 +250,52 @@ async fn doctor_names_what_fails_and_skips_the_cluster_that_is_not_there() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stdout.contains("FAIL reachable      Prometheus at http://127.0.0.1:9:"), "{}", ran.stdout);
     assert!(ran.stdout.contains("not checked: no cluster"), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recommend_decides_by_the_load_and_says_why() {
+    let stub = PrometheusStub::start(310.0).await;
+    let folder = with_policy(stub.url(), "");
+    let policy = fs::read_to_string(folder.path().join("policy.yaml")).unwrap();
+    let own_query = policy + "  demand: {query: demand}\n";
+    fs::write(folder.path().join("policy.yaml"), own_query.clone()).unwrap();
+    let unknown = own_query.replace("  capacity: {qpsPerReplica: 30}\n", "");
+    fs::write(folder.path().join("unknown.yaml"), unknown).unwrap();
+    let recommend = |arguments: &[&str]| {
+        let mut command = autoscaler(folder.path(), "recommend");
+        command.args(arguments);
+        run(command)
+    };
+    // The load has been the same for four weeks: 310 QPS are 11 replicas of 30.
+    let ran = recommend(&["--policy", "policy.yaml", "--current", "4", "--format", "json"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let status = &report["status"];
+    assert_eq!(status["currentReplicas"], 4);
+    assert_eq!(status["decision"]["action"], "ScaleUp");
+    assert_eq!(status["desiredReplicas"], 11);
+    assert!(status["forecast"]["historySamples"].as_u64().unwrap() > 40_000, "{status:#}");
+
+    let ran = recommend(&["--policy", "policy.yaml", "--current", "11"]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert!(ran.stdout.contains("Would       hold at 11 replicas"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("310 QPS now"), "{}", ran.stdout);
+
+    // Prometheus knows of no QueryNode, and there is no cluster.
+    let ran = recommend(&["--policy", "policy.yaml"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""));
+    assert!(ran.stderr.contains("--current"), "{}", ran.stderr);
+
+    let ran = recommend(&["--policy", "unknown.yaml", "--current", "3"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("hold at 3 replicas (CapacityUnknown)"), "{}", ran.stdout);
+
+    // Without an answer the controller holds, and the fault outside is told.
+    stub.set(Answer::Broken);
+    let ran = recommend(&["--policy", "policy.yaml", "--current", "3"]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("hold at 3 replicas (MetricsMissing)"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("check the server"), "{}", ran.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

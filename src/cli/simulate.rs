@@ -104,11 +104,11 @@ pub(super) struct Arguments {
     slo_weight: f64,
 
     /// The fewest replicas [default: the policy's, or 2]
-    #[arg(long, value_name = "NUMBER", value_parser = replicas())]
+    #[arg(long, value_name = "NUMBER", value_parser = values::replicas())]
     min_replicas: Option<u32>,
 
     /// The most replicas [default: the policy's, or 60]
-    #[arg(long, value_name = "NUMBER", value_parser = replicas())]
+    #[arg(long, value_name = "NUMBER", value_parser = values::replicas())]
     max_replicas: Option<u32>,
 
     /// What a replica carries within the SLO [default: the policy's, or a twentieth of the load's 99.9th percentile]
@@ -431,10 +431,6 @@ fn tables(arguments: &Arguments, done: &[Done], folders: &[Folder]) -> String {
         text += &table::legend(&first.setup);
     }
     text
-}
-
-fn replicas() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=i64::from(crate::policy::MOST_REPLICAS))
 }
 
 fn weight(text: &str) -> Result<f64, String> {

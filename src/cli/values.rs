@@ -24,3 +24,8 @@ pub(super) fn range(text: &str) -> Result<SignedDuration, String> {
     let range = duration(text)?;
     if range <= LONGEST { Ok(range) } else { Err("a trace is 10 years long at most".to_owned()) }
 }
+
+/// A number of replicas that a policy could ask for.
+pub(super) fn replicas() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(crate::policy::MOST_REPLICAS))
+}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::rights::Asked;
-use super::{CLUSTER, Check, Facts, at};
+use super::{CLUSTER, Check, Facts, at, counted};
 use crate::actuate::{Fault, FaultKind, Lever, Survey};
 use crate::policy::text::duration_text;
 use crate::policy::{Policy, TargetKind};
@@ -115,7 +115,7 @@ fn target(cluster: &ClusterFacts) -> Check {
             "see `kubectl describe pod`: replicas that never start do not help",
         );
     }
-    Check::pass(CLUSTER, NAME, format!("{place}: {desired} replicas, all ready"))
+    Check::pass(CLUSTER, NAME, format!("{place}: {}, all ready", counted(desired.0 as usize, "replica")))
 }
 
 fn bounds(policy: &Policy, cluster: &ClusterFacts) -> Check {
@@ -149,7 +149,7 @@ fn bounds(policy: &Policy, cluster: &ClusterFacts) -> Check {
             mend,
         );
     }
-    Check::pass(CLUSTER, NAME, format!("{now} replicas, within {range}"))
+    Check::pass(CLUSTER, NAME, format!("{}, within {range}", counted(now.0 as usize, "replica")))
 }
 
 /// A limit of the container, as it is written.

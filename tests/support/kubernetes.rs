@@ -352,7 +352,8 @@ fn write_kubeconfig(folder: &Path, name: &str, port: u16, token: &str) -> PathBu
 }
 
 /// An authority, and one certificate for all servers of the cluster.
-fn certificates(folder: &Path) {
+/// An authority (`ca.crt`) and a server's certificate that it signed (`server.crt`, `server.key`).
+pub fn certificates(folder: &Path) {
     std::fs::write(
         folder.join("server.ext"),
         "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=CA:FALSE\n",

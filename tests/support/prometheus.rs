@@ -1,5 +1,6 @@
 //! A real Prometheus.
 
+use super::kubernetes::certificates;
 use super::process::Process;
 use super::{Folder, crypto, free_port, part};
 use serde_json::Value;
@@ -7,11 +8,17 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// Who may ask a [`Prometheus::start_secured`].
+pub const USER: (&str, &str) = ("ada", "s3cret");
+/// The bcrypt hash of that password.
+const HASH: &str = "$2y$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
+
 pub struct Prometheus {
     process: Option<Process>,
     folder: Folder,
     port: u16,
     flags: Vec<String>,
+    is_secured: bool,
 }
 
 impl Prometheus {
@@ -23,6 +30,29 @@ impl Prometheus {
     /// With a past as well: samples in the `OpenMetrics` text format with
     /// timestamps (`load 3.5 1700000000`, last line `# EOF`), and further flags.
     pub async fn start_with(configuration: &str, past: Option<&str>, flags: &[&str]) -> Self {
+        let mut prometheus = Self::prepared(configuration, past);
+        prometheus.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        prometheus.run().await;
+        prometheus
+    }
+
+    /// With a past, over TLS and for [`USER`] alone.
+    pub async fn start_secured(past: &str) -> Self {
+        let mut prometheus = Self::prepared("{}", Some(past));
+        certificates(prometheus.folder.path());
+        let (name, _) = USER;
+        let web = format!(
+            "tls_server_config: {{cert_file: server.crt, key_file: server.key}}\n\
+             basic_auth_users: {{{name}: '{HASH}'}}\n"
+        );
+        std::fs::write(prometheus.folder.path().join("web.yml"), web).unwrap();
+        prometheus.flags.push("--web.config.file=web.yml".to_owned());
+        prometheus.is_secured = true;
+        prometheus.run().await;
+        prometheus
+    }
+
+    fn prepared(configuration: &str, past: Option<&str>) -> Self {
         crypto();
         part("PROMETHEUS_BIN", "prometheus/usr/bin/prometheus", "prometheus");
         let folder = Folder::new("prometheus");
@@ -37,14 +67,17 @@ impl Prometheus {
                 .unwrap();
             assert!(run.status.success(), "promtool: {}", String::from_utf8_lossy(&run.stderr));
         }
-        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let mut prometheus = Self { process: None, folder, port: free_port(), flags };
-        prometheus.run().await;
-        prometheus
+        Self { process: None, folder, port: free_port(), flags: Vec::new(), is_secured: false }
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.is_secured { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificate of the authority that signed a secured one's.
+    pub fn ca_certificate(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -92,11 +125,18 @@ impl Prometheus {
         arguments.extend(self.flags.iter().cloned());
         let mut process = Process::start("prometheus", self.folder.path(), &program, &arguments, &[]);
         let ready = format!("{}/-/ready", self.url());
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(5));
+        let client = if self.is_secured {
+            let pem = std::fs::read(self.ca_certificate()).unwrap();
+            client.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem).unwrap())
+        } else {
+            client
+        };
+        let (client, (name, password)) = (client.build().unwrap(), USER);
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             process.assert_running();
-            let answer = client.get(&ready).send().await;
+            let answer = client.get(&ready).basic_auth(name, Some(password)).send().await;
             if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
                 break;
             }
