@@ -11,12 +11,14 @@
 //! | `scaled_object` | bounds of a KEDA ScaledObject |
 //! | `milvus` | the Milvus operator's resource: plain, external (−1), groups, rollouts |
 //! | `pods` | which pods serve, load, drain |
+//! | `quantity` | resource limits as they are written |
 //! | `bounds` | original bounds, kept while they are overridden |
 
 mod bounds;
 mod hpa;
 mod milvus;
 mod pods;
+mod quantity;
 mod scaled_object;
 mod workload;
 
@@ -379,7 +381,7 @@ async fn of_workload(
     hpa: Option<&str>,
 ) -> Result<Survey, Fault> {
     let workload = workload::read(client, namespace, kind, name).await?;
-    let pods = pods::list(client, namespace, &workload.selector).await?;
+    let (pods, known) = pods::list(client, namespace, &workload.selector).await?;
     let autoscaler = hpa::find(client, namespace, &workload, hpa).await?;
     let frozen = (workload.replicas == Replicas(0)).then(|| {
         let message = format!(
@@ -394,7 +396,7 @@ async fn of_workload(
         None => Lever::Scale(workload),
     };
     let desired = if lever.bounds().is_some() { desired.max(lever.current()) } else { desired };
-    Ok(Survey { lever, desired, pods, rolling, known: Known::default(), frozen })
+    Ok(Survey { lever, desired, pods, rolling, known, frozen })
 }
 
 /// Gives an HPA or ScaledObject its original bounds back. Whether there was anything to give back.

@@ -7,6 +7,7 @@ mod clock;
 mod finalizer;
 mod history;
 mod keeper;
+mod learner;
 pub mod lease;
 pub mod load;
 mod outlook;

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::workload::{Kind, Workload};
 use super::{Fault, FaultKind, Lever, MANAGER, Survey, bounded, found, of_workload, pods, workload};
 use crate::decide::Reason;
-use crate::observe::Known;
 use crate::units::Replicas;
 
 /// The label that is present while QueryNodes roll out.
@@ -87,17 +86,10 @@ pub(super) async fn survey(
             let workload = deployment_of(client, namespace, &deployment, &field).await?;
             let selector =
                 workload.as_ref().map_or_else(|| labels(name), |workload| workload.selector.clone());
-            let pods = pods::list(client, namespace, &selector).await?;
+            let (pods, known) = pods::list(client, namespace, &selector).await?;
             let frozen = frozen.or_else(|| at_zero(&field));
             let rolling = frozen.is_some() || workload.is_some_and(|workload| workload.rolling);
-            Ok(Survey {
-                desired: field.replicas,
-                lever: Lever::Milvus(field),
-                pods,
-                rolling,
-                known: Known::default(),
-                frozen,
-            })
+            Ok(Survey { desired: field.replicas, lever: Lever::Milvus(field), pods, rolling, known, frozen })
         }
     }
 }

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::clock::Clock;
 use super::finalizer;
 use super::history::History;
+use super::learner::Learner;
 use super::lease::Leadership;
 use super::load::{Load, Loads};
 use super::outlook::{Outlook, Purpose};
@@ -26,15 +27,11 @@ use super::state::{Kept, Remembered, Store};
 use super::status::{self, Verdict};
 use crate::actuate::{self, Fault, Lever, Survey};
 use crate::capacity::Capacity;
-use crate::decide::{Costs, Decision, Fleet, Floor, Outcome, Reason, Rules, Situation, decide};
+use crate::decide::{Costs, Decision, Fleet, Outcome, Reason, Rules, Situation, decide};
 use crate::forecast::Forecast;
 use crate::observe::Known;
-use crate::policy::status::{
-    Action, CapacityStatus, CurvePointStatus, LastScale, LeadTimeStatus, MilvusAutoscalerStatus, Origin,
-    OriginalBounds,
-};
-use crate::policy::text::{DurationText, duration_text};
-use crate::policy::{ClusterPolicy, GivenCapacity, MilvusAutoscaler, Mode, Policy};
+use crate::policy::status::{Action, LastScale, MilvusAutoscalerStatus, OriginalBounds};
+use crate::policy::{ClusterPolicy, MilvusAutoscaler, Mode, Policy};
 use crate::telemetry::{Direction, Metrics, Object, ReplicaKind};
 use crate::units::{Qps, Replicas};
 
@@ -85,6 +82,7 @@ pub(super) struct Keeper {
     object: Object,
     resource: Arc<MilvusAutoscaler>,
     in_use: Option<InUse>,
+    learner: Learner,
     outlook: Option<Outlook>,
     remembered: Remembered,
     publisher: Publisher,
@@ -104,7 +102,9 @@ struct Verdicts {
     forecast: Option<Forecast>,
     floor: Option<Replicas>,
     active: Vec<String>,
-    capacity: Option<Capacity>,
+    capacity: Result<Capacity, Reason>,
+    /// Whether capacity is known well enough to judge the past by it.
+    sure: bool,
     lead: SignedDuration,
 }
 
@@ -117,6 +117,7 @@ impl Keeper {
             context,
             object,
             in_use: None,
+            learner: Learner::default(),
             outlook: None,
             remembered: Remembered::default(),
             saved: status.saved_replica_hours.unwrap_or(0.0),
@@ -171,7 +172,7 @@ impl Keeper {
     /// The phases of a cycle.
     async fn keep(&mut self, policy: &Arc<ClusterPolicy>, now: Timestamp) -> Next {
         let (survey, sighting) = self.observe(policy).await;
-        self.learn(policy, &sighting, now).await;
+        self.learn(policy, survey.as_ref().ok(), &sighting, now).await;
         let (survey, mut next) = match survey {
             Ok(survey) => (survey, Next::Regular),
             Err(fault) => {
@@ -208,11 +209,14 @@ impl Keeper {
             None => self.observe(&policy).await,
         };
         let survey = survey.map_err(|fault| Reason::new(fault.kind.code(), fault.message))?;
-        self.learn(&policy, &sighting, now).await;
+        if let Some(observation) = &sighting.observation {
+            self.learner.glimpse(&policy.policy, &survey, observation);
+        }
+        self.look_ahead(&policy, &sighting, now).await;
         if let Some(outlook) = &mut self.outlook {
             outlook.settle().await;
         }
-        self.learn(&policy, &sighting, now).await;
+        self.look_ahead(&policy, &sighting, now).await;
         // One look must do: latency that is high now is taken to have been high before.
         self.latency_high_for = 1;
         let verdicts = self.decide(&policy, &survey, &sighting, now);
@@ -243,7 +247,7 @@ impl Keeper {
         let answer = tokio::time::timeout(OBSERVING, load.observe(known)).await;
         self.context.metrics.observe_query(began.elapsed());
         let sighting = match answer {
-            Ok(Ok(observation)) => Sighting::of(&observation, policy),
+            Ok(Ok(observation)) => Sighting::of(observation, policy),
             Ok(Err(reason)) => Sighting::none(reason),
             Err(_) => {
                 let message = format!("Prometheus did not answer within {} s.", OBSERVING.as_secs());
@@ -287,9 +291,26 @@ impl Keeper {
 
     // ── learn ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async fn learn(&mut self, policy: &ClusterPolicy, sighting: &Sighting, now: Timestamp) {
+    /// What the fleet shows of itself, and the load.
+    async fn learn(
+        &mut self,
+        policy: &ClusterPolicy,
+        survey: Option<&Survey>,
+        sighting: &Sighting,
+        now: Timestamp,
+    ) {
+        // Whoever does not write goes by what the writer has learned.
+        if let (Some(survey), Some(observation)) = (survey, &sighting.observation)
+            && self.context.leadership.holds()
+        {
+            self.learner.observe(&policy.policy, survey, observation, now);
+        }
+        self.look_ahead(policy, sighting, now).await;
+    }
+
+    async fn look_ahead(&mut self, policy: &ClusterPolicy, sighting: &Sighting, now: Timestamp) {
         let purpose = Purpose {
-            lead: lead_time(&policy.policy),
+            lead: self.learner.lead_time(&policy.policy),
             calendar: Arc::new(policy.policy.calendar.clone()),
             history: policy.policy.history,
         };
@@ -312,9 +333,9 @@ impl Keeper {
         let policy = &policy.policy;
         let scheduled = policy.schedules.bounds(now);
         let (min, max) = policy.bounds(&scheduled);
-        let capacity = capacity(policy);
-        let lead = lead_time(policy);
-        let forecast = self.outlook.as_ref().and_then(Outlook::forecast).filter(|_| capacity.is_some());
+        let capacity = self.learner.capacity(policy, now);
+        let lead = self.learner.lead_time(policy);
+        let forecast = self.outlook.as_ref().and_then(Outlook::forecast).filter(|_| capacity.is_ok());
         let rules = Rules {
             // What is not known is not used: there is neither a forecast nor a demand then.
             capacity: capacity.clone().unwrap_or(Capacity::Linear { per_replica: Qps::clamped(1.0) }),
@@ -325,6 +346,9 @@ impl Keeper {
         };
         let mut guards = survey.guards(now, lead);
         guards.extend(sighting.guards.iter().cloned());
+        let observed = sighting.observation.as_ref().map(|observation| observation.at);
+        guards.extend(observed.and_then(|observed| self.learner.guard(observed)));
+        let floors = self.learner.floors(policy, survey.desired);
         guards.extend(survey.frozen.clone());
         let (ready, arrivals) = survey.helping(now, lead, MINUTE);
         let is_high = sighting.latency.is_some_and(|latency| latency > 1.0);
@@ -332,17 +356,18 @@ impl Keeper {
         let pressure = pressure(sighting.latency, self.latency_high_for, ready);
         let situation = Situation {
             now,
-            demand: sighting.demand.as_ref().ok().copied().filter(|_| capacity.is_some()),
+            demand: sighting.demand.as_ref().ok().copied().filter(|_| capacity.is_ok()),
             forecast: forecast.as_ref(),
             fleet: Fleet { desired: survey.desired, ready, arrivals: &arrivals },
-            floors: &sighting.floors,
+            floors: &floors,
             guards: &guards,
             pressure: pressure.as_ref(),
         };
         let mut outcome = decide(&rules, &mut self.remembered.decisions, &situation);
-        explain(&mut outcome, survey, sighting, capacity.is_some(), &guards);
-        let floor = sighting.floors.iter().map(|floor: &Floor| floor.replicas).max();
-        Verdicts { outcome, rules, forecast, floor, active: scheduled.active, capacity, lead }
+        explain(&mut outcome, survey, sighting, capacity.as_ref().err(), &guards);
+        let floor = floors.iter().map(|floor| floor.replicas).max();
+        let sure = self.learner.is_sure(policy, now);
+        Verdicts { outcome, rules, forecast, floor, active: scheduled.active, capacity, sure, lead }
     }
 
     // ── actuate ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -523,7 +548,7 @@ impl Keeper {
     ) {
         let outcome = &verdicts.outcome;
         let demand = sighting.demand.as_ref().ok().copied();
-        let carried = verdicts.capacity.as_ref().map(|capacity| capacity.of(survey.ready()));
+        let carried = verdicts.capacity.as_ref().ok().map(|capacity| capacity.of(survey.ready()));
         next.desired_replicas = Some(status::count(outcome.desired));
         let forecast = verdicts.forecast.as_ref();
         let before = next.decision.take();
@@ -534,8 +559,9 @@ impl Keeper {
             _ => Vec::new(),
         };
         next.bounds = Some(status::bounds(&verdicts.rules, verdicts.floor, verdicts.active.clone()));
-        next.capacity = self.in_use.as_ref().and_then(|in_use| given_capacity(&in_use.policy.policy));
-        next.lead_time = self.in_use.as_ref().map(|in_use| lead_status(&in_use.policy.policy));
+        if let Some(in_use) = &self.in_use {
+            self.learner.describe(next, &in_use.policy.policy, survey.ready(), now);
+        }
         next.behavior = self.remembered.decisions.behavior().clone();
         if let Some(outlook) = &self.outlook {
             let (from, samples) = outlook.learned();
@@ -552,11 +578,13 @@ impl Keeper {
         pause: Option<&Pause>,
         now: Timestamp,
     ) {
-        let (verdict, reason) = match (&verdicts.forecast, &self.outlook) {
-            (Some(_), _) => (Verdict::True, Reason::new("Learned", "The demand ahead is forecast.")),
-            (None, Some(_)) if verdicts.capacity.is_none() => (Verdict::Unknown, capacity_unknown()),
-            (None, Some(outlook)) => (Verdict::False, outlook.missing()),
-            (None, None) => (Verdict::Unknown, Reason::new("ReadingHistory", "Nothing has been read yet.")),
+        let (verdict, reason) = match (&verdicts.forecast, &verdicts.capacity, &self.outlook) {
+            (Some(_), _, _) => (Verdict::True, Reason::new("Learned", "The demand ahead is forecast.")),
+            (None, Err(unknown), Some(_)) => (Verdict::Unknown, unknown.clone()),
+            (None, Ok(_), Some(outlook)) => (Verdict::False, outlook.missing()),
+            (None, _, None) => {
+                (Verdict::Unknown, Reason::new("ReadingHistory", "Nothing has been read yet."))
+            }
         };
         status::set_condition(next, status::FORECAST_READY, verdict, &reason, now);
         set_fresh(next, sighting, now);
@@ -578,7 +606,7 @@ impl Keeper {
         metrics.set_forecast(object, verdicts.forecast.as_ref().map(|forecast| forecast.peak.map(Qps::get)));
         let accuracy = self.outlook.as_ref().and_then(Outlook::accuracy);
         metrics.set_accuracy(object, accuracy.map(|accuracy| (accuracy.wape, accuracy.coverage)));
-        let carried = verdicts.capacity.as_ref().map(|capacity| capacity.of(survey.ready()).get());
+        let carried = verdicts.capacity.as_ref().ok().map(|capacity| capacity.of(survey.ready()).get());
         metrics.set_capacity(object, carried);
         metrics.set_lead_time(object, verdicts.lead.as_secs_f64());
         for (kind, replicas) in [
@@ -602,7 +630,7 @@ impl Keeper {
 
     fn count_saved(&mut self, survey: &Survey, sighting: &Sighting, verdicts: &Verdicts, now: Timestamp) {
         let needed = match (&verdicts.capacity, &sighting.demand) {
-            (Some(capacity), Ok(demand)) => capacity.replicas_for(*demand, verdicts.rules.max),
+            (Ok(capacity), Ok(demand)) if verdicts.sure => capacity.replicas_for(*demand, verdicts.rules.max),
             _ => Replicas(0),
         };
         let peak = self.remembered.peak_replicas.max(needed);
@@ -632,7 +660,7 @@ impl Keeper {
         let reason = Reason::new(fault.kind.code(), fault.message.clone());
         let mut next = self.published();
         next.observed_generation = self.resource.metadata.generation;
-        next.lead_time = Some(lead_status(&policy.policy));
+        next.lead_time = Some(self.learner.lead_status(&policy.policy));
         set_ready(&mut next, Err(reason), now);
         set_fresh(&mut next, sighting, now);
         set_paused(&mut next, pause(&self.resource, now).as_ref(), now);
@@ -740,6 +768,7 @@ impl Keeper {
         self.outlook = Some(Outlook::new(history.unwrap_or_else(|| History::new(now))));
         self.kept_at = now;
         self.take_behavior();
+        self.take_learned();
     }
 
     /// Takes over what the status remembers: it is newer than what was put away.
@@ -752,10 +781,18 @@ impl Keeper {
         self.saved = status.saved_replica_hours.unwrap_or(self.saved);
     }
 
+    /// Takes over what the status has learned.
+    fn take_learned(&mut self) {
+        if let Some(status) = &self.resource.status {
+            self.learner.restore(status);
+        }
+    }
+
     /// Whoever does not write goes by what the writer remembers, so that a take-over changes nothing.
     fn follow_leader(&mut self) {
         if !self.context.leadership.holds() {
             self.take_behavior();
+            self.take_learned();
             self.asked = None;
         }
     }
@@ -806,7 +843,7 @@ fn explain(
     outcome: &mut Outcome,
     survey: &Survey,
     sighting: &Sighting,
-    capacity_known: bool,
+    unknown: Option<&Reason>,
     guards: &[Reason],
 ) {
     let Decision::Hold { reason } = &mut outcome.decision else { return };
@@ -814,19 +851,13 @@ fn explain(
         *reason = frozen.clone();
     } else if let Err(missing) = &sighting.demand {
         *reason = Reason::new("MetricsMissing", format!("Held at {}: {}", survey.desired, missing.message));
-    } else if !capacity_known {
-        *reason = capacity_unknown();
+    } else if let Some(unknown) = unknown {
+        *reason = unknown.clone();
     } else if reason.code == "Steady"
         && let Some(guard) = guards.first()
     {
         debug!(reason = guard.code, "steady, with a guard up");
     }
-}
-
-fn capacity_unknown() -> Reason {
-    let message = "What a QueryNode carries is not known yet: nothing is scaled but to the bounds. \
-                   Set spec.capacity, or wait until it is learned.";
-    Reason::new("CapacityUnknown", message)
 }
 
 fn last_reason(decision: &Decision) -> Reason {
@@ -838,8 +869,8 @@ fn readiness(policy: &ClusterPolicy, survey: &Survey, verdicts: &Verdicts) -> Re
     if let Some(frozen) = &survey.frozen {
         return Err(frozen.clone());
     }
-    if verdicts.capacity.is_none() {
-        return Err(capacity_unknown());
+    if let Err(unknown) = &verdicts.capacity {
+        return Err(unknown.clone());
     }
     if policy.policy.mode == Mode::Preview {
         let message = "Everything is computed and reported, and nothing is written: the mode is Preview.";
@@ -872,53 +903,4 @@ fn set_paused(next: &mut MilvusAutoscalerStatus, pause: Option<&Pause>, now: Tim
         None => (Verdict::False, Reason::new("NotPaused", "Scaling is not paused.")),
     };
     status::set_condition(next, status::PAUSED, verdict, &reason, now);
-}
-
-fn lead_time(policy: &Policy) -> SignedDuration {
-    policy.lead_time.unwrap_or(Policy::ASSUMED_LEAD_TIME)
-}
-
-fn lead_status(policy: &Policy) -> LeadTimeStatus {
-    let origin = if policy.lead_time.is_some() { Origin::Given } else { Origin::Assumed };
-    LeadTimeStatus {
-        origin,
-        value: DurationText(duration_text(lead_time(policy))),
-        lower: None,
-        upper: None,
-        confidence: if origin == Origin::Given { 1.0 } else { 0.0 },
-        points: Vec::new(),
-        updated: None,
-    }
-}
-
-/// The capacity that the policy gives.
-fn capacity(policy: &Policy) -> Option<Capacity> {
-    match policy.capacity.as_ref()? {
-        GivenCapacity::PerReplica(qps) => Capacity::linear(*qps).ok(),
-        GivenCapacity::Curve(points) => Capacity::curve(points).ok(),
-    }
-}
-
-fn given_capacity(policy: &Policy) -> Option<CapacityStatus> {
-    let given = policy.capacity.as_ref()?;
-    let (per_replica, curve) = match given {
-        GivenCapacity::PerReplica(qps) => (Some(qps.get()), Vec::new()),
-        GivenCapacity::Curve(points) => {
-            let point = |(replicas, qps): &(Replicas, Qps)| CurvePointStatus {
-                replicas: status::count(*replicas),
-                qps: qps.get(),
-            };
-            (None, points.iter().map(point).collect())
-        }
-    };
-    Some(CapacityStatus {
-        origin: Origin::Given,
-        qps_per_replica: per_replica,
-        lower_qps_per_replica: None,
-        upper_qps_per_replica: None,
-        curve,
-        confidence: 1.0,
-        points: Vec::new(),
-        updated: None,
-    })
 }

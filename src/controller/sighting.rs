@@ -16,27 +16,27 @@ pub(super) struct Sighting {
     pub(super) age: Option<SignedDuration>,
     /// Why nothing may be taken away now: loading, draining.
     pub(super) guards: Vec<Reason>,
-    /// What memory and in-memory replicas need.
-    pub(super) floors: Vec<Floor>,
     /// How far latency is above its target: 1.2 is a fifth.
     pub(super) latency: Option<f64>,
+    /// All that was seen.
+    pub(super) observation: Option<Observation>,
 }
 
 impl Sighting {
     /// Nothing was seen.
     pub(super) fn none(reason: Reason) -> Self {
-        Self { demand: Err(reason), age: None, guards: Vec::new(), floors: Vec::new(), latency: None }
+        Self { demand: Err(reason), age: None, guards: Vec::new(), latency: None, observation: None }
     }
 
     /// What `observation` means under `policy`.
-    pub(super) fn of(observation: &Observation, policy: &Policy) -> Self {
+    pub(super) fn of(observation: Observation, policy: &Policy) -> Self {
         let slo = policy.slo.p99_latency.filter(|slo| *slo > SignedDuration::ZERO);
         Self {
-            demand: demand(observation),
+            demand: demand(&observation),
             age: observation.demand.at().map(|at| age(observation.at, at)),
-            guards: guards(observation),
-            floors: Vec::new(),
+            guards: guards(&observation),
             latency: slo.zip(observation.p99.value()).map(|(slo, p99)| p99.as_secs_f64() / slo.as_secs_f64()),
+            observation: Some(observation),
         }
     }
 }
