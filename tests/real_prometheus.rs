@@ -175,6 +175,12 @@ async fn recommends_for_the_load(folder: &Path) {
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
 }
 
+/// What a check of a report found.
+fn finding<'a>(report: &'a Value, name: &str) -> &'a str {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == name).unwrap()["finding"].as_str().unwrap()
+}
+
 /// The checks of a report that have this verdict.
 fn with_verdict(report: &Value, verdict: &str) -> Vec<String> {
     let checks = report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] == verdict);
@@ -183,17 +189,27 @@ fn with_verdict(report: &Value, verdict: &str) -> Vec<String> {
 
 /// What `doctor` fails for, having said so with its exit code.
 async fn failures(folder: &Path, kubeconfig: Option<&Path>, arguments: &[&str]) -> Vec<String> {
+    with_verdict(&examined(folder, kubeconfig, arguments).await, "fail")
+}
+
+/// What `doctor` says, with the exit code that belongs to it.
+async fn examined(folder: &Path, kubeconfig: Option<&Path>, arguments: &[&str]) -> Value {
     let all = [&["doctor", "--format", "json", "--policy"], arguments].concat();
     let output = autoscaler(folder, kubeconfig, &all).await;
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{} {}", text(&output.stdout), text(&output.stderr)));
     let failed = with_verdict(&report, "fail");
     assert_eq!(output.status.code(), Some(i32::from(!failed.is_empty())), "{report:#}");
-    failed
+    report
 }
 
 async fn doctor_of_prometheus(folder: &Path, url: &str) {
-    assert!(failures(folder, None, &["policy.yaml"]).await.is_empty());
+    let good = examined(folder, None, &["policy.yaml"]).await;
+    assert_eq!(good["failed"], 0, "{good:#}");
+    // By its series alone, as this version does not name itself.
+    assert!(finding(&good, "milvus").contains("2.3"), "{good:#}");
+    assert!(finding(&good, "in-memory").contains("up to 1 in-memory replica,"), "{good:#}");
+    assert!(with_verdict(&good, "skip").contains(&"permissions".to_owned()));
     let matchers = |labels: Value| {
         move |policy: &mut Value| {
             policy["spec"]["prometheus"]["matchers"] = labels;

@@ -6,6 +6,7 @@ use super::{Check, Cluster, Facts, PROMETHEUS, counted};
 use crate::observe::{Observation, Reading};
 use crate::policy::text::duration_text;
 use crate::series::Series;
+use crate::units::Replicas;
 
 /// With less history the week is not known, and the forecast has only days to go by.
 const A_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -25,6 +26,9 @@ pub struct LoadFacts {
     pub history: Result<Series, String>,
     /// Processes whose series lack the label `pod`, if that is known.
     pub without_pod: Option<usize>,
+    /// Rows that QueryNodes hold over rows that are stored, for the collection of which there is most in memory: its
+    /// in-memory replica number, if all of it is loaded.
+    pub copies: Option<f64>,
 }
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
@@ -57,13 +61,14 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         queue(observation),
         utilization(observation, facts),
         memory(observation),
+        copies(facts),
         loading(observation),
         history(facts),
     ]
 }
 
 /// The checks after the first, in their order.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "milvus",
     "demand",
     "latency",
@@ -73,6 +78,7 @@ const NAMES: [&str; 11] = [
     "queue",
     "cpu",
     "memory",
+    "in-memory",
     "loading",
     "history",
 ];
@@ -306,6 +312,32 @@ fn memory(observation: &Observation) -> Check {
             "let Prometheus keep process_resident_memory_bytes: without it no floor keeps the data in memory",
         ),
     }
+}
+
+/// Collections that are loaded several times need as many QueryNodes, or Milvus cannot load them (error 304).
+fn copies(facts: &Facts) -> Check {
+    const NAME: &str = "in-memory";
+    let min = facts.policy.policy.min_replicas;
+    let Some(copies) = facts.load.copies else {
+        let why = "what is loaded and stored is not scraped, or nothing is; compare spec.minReplicas with the \
+                   replica_number of your collections";
+        return Check::skip(PROMETHEUS, NAME, why);
+    };
+    // What is not loaded whole has fewer rows in memory than its copies would; what was just compacted has more.
+    let copies = Replicas::at_least(copies - 0.1).max(Replicas(1));
+    let loaded =
+        format!("collections are loaded with up to {}", counted(copies.0 as usize, "in-memory replica"));
+    if copies > min {
+        return Check::fail(
+            PROMETHEUS,
+            NAME,
+            format!(
+                "{loaded}, and spec.minReplicas is {min}: with fewer QueryNodes than that they cannot be loaded"
+            ),
+            format!("set spec.minReplicas: {copies}"),
+        );
+    }
+    Check::pass(PROMETHEUS, NAME, format!("{loaded}, within spec.minReplicas {min}"))
 }
 
 fn loading(observation: &Observation) -> Check {

@@ -114,6 +114,7 @@ fn good() -> Facts {
             observation: Ok(observation()),
             history: Ok(history(28)),
             without_pod: Some(0),
+            copies: Some(0.98),
         },
         cluster: Cluster::Known(Box::new(cluster)),
     }
@@ -237,6 +238,7 @@ const CASES: &[Case] = &[
         Verdict::Warn,
         "",
     ),
+    ("loaded twice", |f| f.load.copies = Some(1.97), "in-memory", Verdict::Fail, "spec.minReplicas: 2"),
     ("no coordinator", |f| seen(f).loading = Reading::Missing, "loading", Verdict::Warn, "coordinator"),
     ("no memory", |f| seen(f).memory = Reading::Missing, "memory", Verdict::Warn, "floor"),
     ("young", |f| f.load.history = Ok(history(3)), "history", Verdict::Warn, "3.0 days of 28"),
