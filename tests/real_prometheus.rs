@@ -238,7 +238,7 @@ fn deployment(name: &str) -> Value {
             "spec": {
                 "terminationGracePeriodSeconds": 1860,
                 "containers": [{"name": "querynode", "image": "milvus",
-                    "resources": {"limits": {"cpu": "2", "memory": "4Gi"}}}],
+                    "resources": {"limits": {"cpu": "500m", "memory": "4Gi"}}}],
             },
         }},
     })
@@ -338,6 +338,19 @@ async fn doctor_of_a_cluster(folder: &Path, url: &str) {
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["currentReplicasFrom"], "as the cluster says");
     assert_eq!(report["status"]["target"]["name"], "querynode");
+    assert_eq!(report["status"]["capacity"]["origin"], "Given");
+    assert!(report["status"]["memory"]["residentBytes"].as_i64().unwrap() > 1 << 20, "{report:#}");
+
+    // Without a given capacity, what a QueryNode carries comes from its utilisation and its CPU limit.
+    write_policy(folder, "learned.yaml", url, |policy| policy["spec"]["capacity"] = Value::Null);
+    let arguments = ["recommend", "--policy", "learned.yaml", "--format", "json"];
+    let report = printed(&autoscaler(folder, kubeconfig, &arguments).await);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let capacity = &report["status"]["capacity"];
+    assert_eq!(capacity["origin"], "Learned", "{report:#}");
+    assert!((20.0..2000.0).contains(&capacity["qpsPerReplica"].as_f64().unwrap()), "{report:#}");
+    let table = printed(&autoscaler(folder, kubeconfig, &arguments[..3]).await);
+    assert!(table.contains("learned, confidence"), "{table}");
 
     // A second proxy that nobody scrapes.
     proxy["spec"]["replicas"] = json!(2);

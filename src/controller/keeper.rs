@@ -210,6 +210,7 @@ impl Keeper {
         };
         let survey = survey.map_err(|fault| Reason::new(fault.kind.code(), fault.message))?;
         if let Some(observation) = &sighting.observation {
+            self.learner.observe(&policy.policy, &survey, observation, now);
             self.learner.glimpse(&policy.policy, &survey, observation);
         }
         self.look_ahead(&policy, &sighting, now).await;
