@@ -281,6 +281,9 @@ impl Keeper {
             Reason::new("InvalidPolicy", message)
         })?;
         let policy = Arc::new(policy);
+        if let Some(before) = &self.in_use {
+            self.learner.adapt(&before.policy, &policy);
+        }
         let connecting = self.context.loads.connect(&self.context.client, &self.object.namespace, &policy);
         let load = match tokio::time::timeout(OBSERVING, connecting).await {
             Ok(load) => load.map(Arc::from),

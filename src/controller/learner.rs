@@ -15,7 +15,7 @@ use crate::policy::status::{
     CapacityStatus, CurvePointStatus, LeadTimeStatus, MilvusAutoscalerStatus, Origin,
 };
 use crate::policy::text::{DurationText, duration_text};
-use crate::policy::{GivenCapacity, Policy};
+use crate::policy::{ClusterPolicy, GivenCapacity, Policy};
 use crate::units::{Qps, Replicas};
 
 /// How sure capacity must be for what it says of the past to be believed.
@@ -42,6 +42,22 @@ impl Learner {
         let points = status.lead_time.as_ref().map(|lead| lead.points.as_slice());
         self.lead_time = LeadTimeLearner::from_points(points.unwrap_or_default());
         self.memory = status.memory.as_ref().map(MemoryLearner::from_status).unwrap_or_default();
+    }
+
+    /// Forgets what was learned for another purpose: `new` replaces `old`.
+    pub(super) fn adapt(&mut self, old: &ClusterPolicy, new: &ClusterPolicy) {
+        if (&old.target, &old.prometheus.url, &old.prometheus.matchers)
+            != (&new.target, &new.prometheus.url, &new.prometheus.matchers)
+        {
+            *self = Self::default();
+            return;
+        }
+        let (old, new) = (&old.policy, &new.policy);
+        if (&old.demand, old.target_utilization, old.slo.p99_latency)
+            != (&new.demand, new.target_utilization, new.slo.p99_latency)
+        {
+            self.capacity = CapacityLearner::default();
+        }
     }
 
     /// Learns from what was seen of Milvus and of its QueryNodes.
@@ -283,6 +299,30 @@ mod tests {
         assert!((carried(&again, &policy()) / carried(&learner, &policy()) - 1.0).abs() < 1e-3);
         assert_eq!(again.floors(&policy(), Replicas(9)), learner.floors(&policy(), Replicas(9)));
         assert_eq!(again.lead_time(&policy()), learner.lead_time(&policy()));
+    }
+
+    #[test]
+    fn what_was_learned_for_another_purpose_is_forgotten() {
+        let policy = |extra: &str, target: &str| {
+            let text = format!(
+                "apiVersion: milvus-autoscaler.io/v1alpha1\nkind: MilvusAutoscaler\nspec: {{scaleTargetRef: {{kind: \
+                 Deployment, name: {target}}}, minReplicas: 1, maxReplicas: 9, prometheus: {{url: \
+                 'http://p'}}{extra}}}"
+            );
+            ClusterPolicy::from_yaml(&text).unwrap()
+        };
+        let plain = policy("", "q");
+        let after = |new: &ClusterPolicy| {
+            let mut learner = watched(60, &survey());
+            learner.adapt(&plain, new);
+            let capacity = learner.capacity(&plain.policy, at(3600)).is_ok();
+            (capacity, !learner.floors(&plain.policy, Replicas(9)).is_empty())
+        };
+        assert_eq!(after(&policy(", leadTime: 5m", "q")), (true, true));
+        assert_eq!(after(&policy(", slo: {p99Latency: 50ms}", "q")), (false, true));
+        assert_eq!(after(&policy(", capacity: {targetUtilization: 50%}", "q")), (false, true));
+        assert_eq!(after(&policy(", demand: {unit: nq}", "q")), (false, true));
+        assert_eq!(after(&policy("", "other")), (false, false));
     }
 
     #[test]

@@ -255,6 +255,43 @@ fn windows_need_a_fleet_at_rest() {
     assert_eq!(learner.estimate(&policy, at(7680)), None, "a change in between");
 }
 
+/// A week of days and nights, of which nothing is known at first: each ten minutes the fleet becomes what the learned
+/// capacity says the load needs. The shares of time in which it was over 85 % busy, and the replicas used over those
+/// that would have done.
+fn week(truth: &Truth, most: f64) -> (f64, f64) {
+    let policy = policy(false);
+    let mut learner = CapacityLearner::default();
+    let (mut replicas, mut busy, mut used, mut needed) = (6_u32, 0.0, 0.0, 0.0);
+    for second in (0..7 * 86_400).step_by(30) {
+        let phase = (second % 86_400) as f64 / 86_400.0 * std::f64::consts::TAU;
+        let load = most * (0.55 - 0.45 * phase.cos());
+        learner.take(truth.sample(second, replicas, load, 1.0), &policy);
+        // The first day is for learning.
+        if second >= 86_400 {
+            busy += f64::from(u8::from(load > 0.85 * truth.saturation_of(replicas)));
+            used += f64::from(replicas);
+            needed += f64::from((1..=20).find(|n| truth.capacity(*n, 0.7) >= load).unwrap_or(20));
+        }
+        if second % 600 == 0
+            && let Some(known) = learner.estimate(&policy, at(second))
+        {
+            replicas = known.capacity.replicas_for(Qps::clamped(load * 1.05), Replicas(20)).0.max(1);
+        }
+    }
+    (busy / (6.0 * 2880.0), used / needed)
+}
+
+#[test]
+fn a_fleet_that_learns_while_it_scales_stays_safe_and_does_not_run_away() {
+    for contention in [0.0, 0.03, 0.1] {
+        let truth = Truth { contention, ..Truth::PLAIN };
+        let most = truth.capacity(12, 0.7);
+        let (busy, used) = week(&truth, most);
+        assert!(busy < 0.001, "contention {contention}: {busy} of the time too busy");
+        assert!((0.95..1.25).contains(&used), "contention {contention}: {used} of the replicas needed");
+    }
+}
+
 fn any_sample() -> impl Strategy<Value = (i64, u32, f64, f64, Option<f64>, Option<f64>)> {
     let number = || prop_oneof![0.0..2.0_f64, any::<f64>()];
     (
