@@ -112,6 +112,7 @@ impl Keeper {
     pub(super) fn new(context: Arc<Context>, resource: Arc<MilvusAutoscaler>) -> Self {
         let object =
             Object { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() };
+        context.metrics.begin(&object);
         let status = resource.status.clone().unwrap_or_default();
         Self {
             context,

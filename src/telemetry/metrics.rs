@@ -104,6 +104,9 @@ impl Object {
 /// The labels of the quantiles that are forecast.
 const QUANTILES: [&str; 3] = ["0.5", "0.95", "0.99"];
 
+/// Faults that any policy may meet.
+const USUAL_FAULTS: [&str; 3] = ["metrics", "timeout", "unreachable"];
+
 /// Every metric.
 #[derive(Debug)]
 pub struct Metrics {
@@ -277,6 +280,15 @@ impl Metrics {
         let labels = OfDecision { namespace, name, direction, reason: reason.to_owned() };
         self.decisions.get_or_create(&labels).inc();
         self.remember(|counted| &mut counted.0, labels);
+    }
+
+    /// Shows the counters of the usual faults at 0: `increase()` does not see a series' first sample.
+    pub fn begin(&self, object: &Object) {
+        for kind in USUAL_FAULTS {
+            let labels = OfError { namespace: object.namespace.clone(), name: object.name.clone(), kind };
+            drop(self.errors.get_or_create(&labels));
+            self.remember(|counted| &mut counted.1, labels);
+        }
     }
 
     /// Counts a fault.
