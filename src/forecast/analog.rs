@@ -49,8 +49,8 @@ impl Analogs {
 
     /// Compares the newest step of `history` with the same time on each past day.
     pub(super) fn observe(&mut self, history: &History, level: f64) {
-        for (back, (day, step)) in self.days.iter_mut().zip(&mut self.steps).enumerate() {
-            *step = history.same_time(back + 1);
+        self.steps = history.same_times();
+        for (day, step) in self.days.iter_mut().zip(&self.steps) {
             let Some(then) = history.get(*step) else { continue };
             let difference = level - then;
             if day.distance.is_nan() {

@@ -25,7 +25,7 @@ pub(super) struct Mixture {
     pub(super) members: Members,
 }
 
-/// Levels of past days with their weights, highest first; each weight includes those before it.
+/// Levels of past days, highest first, each with the share of all that lies above it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Members(Vec<(f32, f32)>);
 
@@ -33,13 +33,11 @@ impl Members {
     /// Members from levels with weights, in any order.
     pub(super) fn new(mut members: Vec<(f32, f32)>) -> Self {
         members.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        let mut total = 0.0;
+        let total: f32 = members.iter().map(|(_, weight)| weight).sum();
+        let mut above = 0.0;
         for (_, weight) in &mut members {
-            total += *weight;
-            *weight = total;
-        }
-        for (_, weight) in &mut members {
-            *weight = (*weight / total).min(1.0);
+            let own = std::mem::replace(weight, (above / total).min(1.0));
+            above += own;
         }
         Self(members)
     }
@@ -51,12 +49,14 @@ impl Members {
     /// The share of members above `level`.
     fn exceedance(&self, level: f64) -> f64 {
         #[allow(clippy::cast_possible_truncation, reason = "members have this precision")]
-        let above = self.0.partition_point(|(member, _)| *member > level as f32);
-        above.checked_sub(1).map_or(0.0, |last| f64::from(self.0[last].1))
+        let next = self.0.partition_point(|(member, _)| *member > level as f32);
+        self.above(next)
     }
 
-    fn highest(&self) -> Option<f64> {
-        self.0.first().map(|(level, _)| f64::from(*level))
+    /// The share of members before this place.
+    fn above(&self, place: usize) -> f64 {
+        let all = if self.is_empty() { 0.0 } else { 1.0 };
+        self.0.get(place).map_or(all, |(_, above)| f64::from(*above))
     }
 }
 
@@ -81,20 +81,24 @@ fn mixed_exceedance(expectation: &Expectation, members: &Members, share: f64, le
     if share > 0.0 { (1.0 - share) * own + share * members.exceedance(level) } else { own }
 }
 
+/// Between two members the mixture is the expectation's distribution, shifted: once the two are found, its quantile is
+/// one of the expectation's.
 fn mixed_quantile(expectation: &Expectation, members: &Members, share: f64, p: f64) -> f64 {
-    let own = |p: f64, shape: &Shape| expectation.center + expectation.scale * shape.quantile(p);
-    let alone = own(p, &expectation.shape);
-    let Some(highest) = members.highest().filter(|_| share > 0.0) else { return alone };
-    let (mut low, mut high) = (own(0.001, &expectation.shape), own(0.999_5, &expectation.shape).max(highest));
-    for _ in 0..24 {
-        let middle = 0.5 * (low + high);
-        if mixed_exceedance(expectation, members, share, middle) > 1.0 - p {
-            low = middle;
-        } else {
-            high = middle;
-        }
+    let own = |p: f64| expectation.center + expectation.scale * expectation.shape.quantile(p);
+    if members.is_empty() || share <= 0.0 {
+        return own(p);
     }
-    high
+    let wanted = 1.0 - p;
+    let reaches = |(level, above): &(f32, f32)| {
+        let own = expectation.shape.exceedance((f64::from(*level) - expectation.center) / expectation.scale);
+        (1.0 - share) * own + share * f64::from(*above) <= wanted
+    };
+    let next = members.0.partition_point(reaches);
+    let level = |place: usize| members.0.get(place).map(|(level, _)| f64::from(*level));
+    let highest = next.checked_sub(1).and_then(level).unwrap_or(f64::INFINITY);
+    let lowest = level(next).unwrap_or(f64::NEG_INFINITY);
+    let rest = (wanted - share * members.above(next)) / (1.0 - share);
+    if rest <= 0.0 { highest } else { own(1.0 - rest.min(1.0)).clamp(lowest, highest) }
 }
 
 /// Learns the ensemble's share from the pinball losses of mixtures with each of [`SHARES`].

@@ -115,13 +115,20 @@ impl History {
         self.recent.iter().rev().take(steps).fold(f64::NEG_INFINITY, |peak, level| peak.max(*level))
     }
 
-    /// The step that had the newest step's local time of day `days` days ago: a day of a clock change has 23 or 25
-    /// hours.
-    pub(super) fn same_time(&self, days: usize) -> Option<usize> {
-        let newest = self.len().checked_sub(1)?;
+    /// For each of the last `DAYS` days, the step that had the newest step's local time of day, yesterday first: a day
+    /// of a clock change has 23 or 25 hours.
+    pub(super) fn same_times<const DAYS: usize>(&self) -> [Option<usize>; DAYS] {
+        let newest = self.len().checked_sub(1);
+        let now = newest.and_then(|newest| self.minute_of_day(newest));
+        std::array::from_fn(|back| self.same_time(newest?, now?, back + 1))
+    }
+
+    fn same_time(&self, newest: usize, now: u16, days: usize) -> Option<usize> {
         let then = newest.checked_sub(days * self.clock.day())?;
-        let now = self.minute_of_day(newest)?;
         let shift = (i64::from(now) - i64::from(self.minute_of_day(then)?) + 720).rem_euclid(1440) - 720;
+        if shift == 0 {
+            return Some(then);
+        }
         let steps = i64::try_from(self.clock.minutes(1)).ok()? * shift;
         then.checked_add_signed(isize::try_from(steps).ok()?)
     }
@@ -156,7 +163,7 @@ mod tests {
         fill(&mut history, &calendar, "2026-03-27T00:00:00Z", 4 * 1440);
         let newest = history.ago(0).unwrap();
         for days in 1..=3 {
-            let same = history.get(history.same_time(days)).unwrap();
+            let same = history.get(history.same_times::<3>()[days - 1]).unwrap();
             assert!((same - newest).abs() < 0.5, "{days} days ago: {same} against {newest}");
         }
     }
@@ -168,7 +175,8 @@ mod tests {
         assert!(history.levels.len() <= (DAYS + 1) * 1440);
         assert!(history.recent.len() <= 11);
         assert_eq!(history.len(), 100 * 1440);
-        assert!(history.get(history.same_time(28)).is_some());
-        assert!(history.get(history.same_time(40)).is_none());
+        let same_times = history.same_times::<40>();
+        assert!(history.get(same_times[27]).is_some());
+        assert!(history.get(same_times[39]).is_none());
     }
 }

@@ -206,8 +206,8 @@ impl DirectModel {
             *loss += ((outcome - expert).abs() - *loss) / (3.0 * ORIGINS_A_DAY);
         }
         self.learned += 1;
-        // Every hour or so, and more often on the first day, when each sample counts.
-        if self.learned.is_multiple_of(10) || (self.learned < 200 && self.learned.is_multiple_of(2)) {
+        // Every two hours or so, and more often on the first day, when each sample counts.
+        if self.learned.is_multiple_of(20) || (self.learned < 200 && self.learned.is_multiple_of(2)) {
             self.solve();
         }
     }

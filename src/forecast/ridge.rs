@@ -68,21 +68,36 @@ impl<const N: usize> Ridge<N> {
         let mean_power = (0..N).map(|i| self.gram[i][i]).sum::<f64>() / N as f64;
         let ridge =
             |i: usize| self.penalty * (0.2 * self.gram[i][i] + 0.02 * mean_power) + 1e-6 * self.weight;
-        let mut factor = [[0.0; N]; N];
+        // Cholesky, column by column: rows of the rest are updated at once, which vectorises.
+        let mut factor = *self.gram;
         let mut solution = [0.0; N];
-        for i in 0..N {
-            for j in 0..=i {
-                let diagonal = if i == j { ridge(i) } else { 0.0 };
-                let known: f64 = (0..j).map(|k| factor[i][k] * factor[j][k]).sum();
-                let rest = self.gram[i][j] + diagonal - known;
-                factor[i][j] = if i == j { rest.max(1e-12).sqrt() } else { rest / factor[j][j] };
+        for (i, cell) in solution.iter_mut().enumerate() {
+            factor[i][i] += ridge(i);
+            *cell = self.moment[i] + ridge(i) * self.prior[i];
+        }
+        for k in 0..N {
+            let diagonal = factor[k][k].max(1e-12).sqrt();
+            factor[k][k] = diagonal;
+            solution[k] /= diagonal;
+            let mut column = [0.0; N];
+            for i in k + 1..N {
+                factor[i][k] /= diagonal;
+                column[i] = factor[i][k];
+                solution[i] -= column[i] * solution[k];
             }
-            let known: f64 = (0..i).map(|k| factor[i][k] * solution[k]).sum();
-            solution[i] = (self.moment[i] + ridge(i) * self.prior[i] - known) / factor[i][i];
+            for i in k + 1..N {
+                let own = column[i];
+                for (cell, other) in factor[i][k + 1..=i].iter_mut().zip(&column[k + 1..=i]) {
+                    *cell -= own * other;
+                }
+            }
         }
         for i in (0..N).rev() {
-            let known: f64 = (i + 1..N).map(|k| factor[k][i] * solution[k]).sum();
-            solution[i] = (solution[i] - known) / factor[i][i];
+            solution[i] /= factor[i][i];
+            let known = solution[i];
+            for (cell, above) in solution[..i].iter_mut().zip(&factor[i][..i]) {
+                *cell -= above * known;
+            }
         }
         if solution.iter().all(|b| b.is_finite()) {
             self.coefficients = solution;
