@@ -32,6 +32,11 @@ impl Clock {
         self.minutes(60)
     }
 
+    /// Whole steps in `minutes`, of either sign.
+    fn steps_in(self, minutes: i64) -> Option<isize> {
+        isize::try_from(minutes * 60 / i64::try_from(self.step_seconds).ok()?).ok()
+    }
+
     fn minutes_in(self, steps: usize) -> usize {
         steps * self.step_seconds / 60
     }
@@ -129,8 +134,7 @@ impl History {
         if shift == 0 {
             return Some(then);
         }
-        let steps = i64::try_from(self.clock.minutes(1)).ok()? * shift;
-        then.checked_add_signed(isize::try_from(steps).ok()?)
+        then.checked_add_signed(self.clock.steps_in(shift)?)
     }
 
     fn minute_of_day(&self, step: usize) -> Option<u16> {
@@ -147,10 +151,11 @@ mod tests {
     use crate::calendar::Calendar;
     use jiff::{Timestamp, tz::TimeZone};
 
-    fn fill(history: &mut History, calendar: &Calendar, start: &str, minutes: usize) {
+    fn fill(history: &mut History, calendar: &Calendar, start: &str, steps: usize) {
         let start: Timestamp = start.parse().unwrap();
-        for minute in 0..minutes {
-            let at = start + jiff::SignedDuration::from_mins(i64::try_from(minute).unwrap());
+        for step in 0..steps {
+            let seconds = i64::try_from(step * history.clock.step_seconds).unwrap();
+            let at = start + jiff::SignedDuration::from_secs(seconds);
             let local = calendar.local(at);
             history.push(f64::from(local.minute_of_day), Slot::of(local, false), false);
         }
@@ -159,12 +164,18 @@ mod tests {
     #[test]
     fn the_same_local_time_is_found_across_a_clock_change() {
         let calendar = Calendar::new(TimeZone::get("Europe/Berlin").unwrap(), [], vec![]);
-        let mut history = History::new(Clock::new(Step::MINUTE), 10);
-        fill(&mut history, &calendar, "2026-03-27T00:00:00Z", 4 * 1440);
-        let newest = history.ago(0).unwrap();
-        for days in 1..=3 {
-            let same = history.get(history.same_times::<3>()[days - 1]).unwrap();
-            assert!((same - newest).abs() < 0.5, "{days} days ago: {same} against {newest}");
+        for seconds in [10, 60, 300] {
+            let clock = Clock::new(Step::from_seconds(seconds).unwrap());
+            let mut history = History::new(clock, 10);
+            fill(&mut history, &calendar, "2026-03-27T00:00:00Z", 4 * clock.day());
+            let newest = history.ago(0).unwrap();
+            for (back, step) in history.same_times::<3>().into_iter().enumerate() {
+                let same = history.get(step).unwrap();
+                assert!(
+                    (same - newest).abs() < 0.5,
+                    "{seconds} s, {back} days before: {same} against {newest}"
+                );
+            }
         }
     }
 
