@@ -254,6 +254,7 @@ impl Survey {
             kind,
             name: name.clone(),
             replicas,
+            proxies: None,
             selector: String::new(),
             rolling: false,
         };
@@ -382,6 +383,7 @@ async fn of_workload(
 ) -> Result<Survey, Fault> {
     let workload = workload::read(client, namespace, kind, name).await?;
     let (pods, known) = pods::list(client, namespace, &workload.selector).await?;
+    let ready_proxies = pods::ready_proxies(client, namespace, workload.proxies.as_deref()).await?;
     let autoscaler = hpa::find(client, namespace, &workload, hpa).await?;
     let frozen = (workload.replicas == Replicas(0)).then(|| {
         let message = format!(
@@ -396,6 +398,7 @@ async fn of_workload(
         None => Lever::Scale(workload),
     };
     let desired = if lever.bounds().is_some() { desired.max(lever.current()) } else { desired };
+    let known = Known { ready_proxies, ..known };
     Ok(Survey { lever, desired, pods, rolling, known, frozen })
 }
 

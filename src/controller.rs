@@ -139,3 +139,6 @@ fn elect(
     let election = candidate.run(resign, move |leads| metrics.set_leader(leads));
     (leadership, Some(tokio::spawn(election)))
 }
+
+#[cfg(test)]
+mod tests;

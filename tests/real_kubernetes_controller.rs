@@ -13,14 +13,17 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Client;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    PostParams,
 };
 use milvus_autoscaler::policy::MilvusAutoscaler;
 use serde_json::{Value, json};
 use stub::{Answer, PrometheusStub};
+use support::background::Background;
 use support::kubelet::{Behaviour, Kubelet};
-use support::kubernetes::Kubernetes;
+use support::kubernetes::{Kubernetes, Options};
 use support::process::Process;
+use support::prometheus::{Prometheus, scrape};
 use support::resource_metrics::ResourceMetrics;
 use support::{equal, eventually, free_port};
 
@@ -41,7 +44,7 @@ struct Scene {
 
 impl Scene {
     async fn set(demand: f64) -> Self {
-        let cluster = Kubernetes::start().await;
+        let cluster = Kubernetes::start_with(Options { audit_reads: true, ..Options::default() }).await;
         let kubelet = Kubelet::start(&cluster, QUICK);
         let client = cluster.client().await;
         cluster.namespace(NAMESPACE).await;
@@ -110,9 +113,9 @@ impl Scene {
     async fn deployment_named(&self, name: &str, replicas: i32) -> Api<Deployment> {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
         let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
-            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "querynode"}}, "template": {
-                "metadata": {"labels": {"app": "querynode"}},
-                "spec": {"containers": [{"name": "querynode", "image": "milvus",
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
+                "metadata": {"labels": {"app": name, "app.kubernetes.io/instance": "one", "component": name}},
+                "spec": {"containers": [{"name": "milvus", "image": "milvus",
                     "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1"}}}]}}}});
         deployments
             .create(&PostParams::default(), &serde_json::from_value(deployment).unwrap())
@@ -138,12 +141,39 @@ impl Scene {
         .await;
     }
 
-    /// Replica counts that this user asked for, in order.
-    fn scales(&self) -> Vec<i64> {
+    /// What the controller asked the API server for, in order.
+    fn requests(&self) -> impl Iterator<Item = Value> {
         let ours = format!("system:serviceaccount:{OWN}:milvus-autoscaler");
-        let events = self.cluster.audit().into_iter().filter(|event| {
-            event["user"]["username"] == ours.as_str() && event["objectRef"]["subresource"] == "scale"
-        });
+        self.cluster.audit().into_iter().filter(move |event| event["user"]["username"] == ours.as_str())
+    }
+
+    /// The Role that ships is enough, and nothing was asked for that it does not give.
+    fn assert_permitted(&self) {
+        let refused: Vec<Value> =
+            self.requests().filter(|event| event["responseStatus"]["code"] == 403).collect();
+        assert!(refused.is_empty(), "{refused:#?}");
+        assert!(self.requests().any(|event| event["verb"] == "get"), "reads are in the audit log");
+    }
+
+    /// The reasons of events about policies.
+    async fn events(&self) -> Vec<String> {
+        let events: Api<k8s_openapi::api::events::v1::Event> =
+            Api::namespaced(self.client.clone(), NAMESPACE);
+        let list = events.list(&ListParams::default()).await.unwrap().items;
+        list.into_iter()
+            .filter(|event| {
+                event
+                    .regarding
+                    .as_ref()
+                    .is_some_and(|about| about.kind.as_deref() == Some("MilvusAutoscaler"))
+            })
+            .filter_map(|event| event.reason)
+            .collect()
+    }
+
+    /// Replica counts that the controller asked for, in order.
+    fn scales(&self) -> Vec<i64> {
+        let events = self.requests().filter(|event| event["objectRef"]["subresource"] == "scale");
         events.filter_map(|event| event["requestObject"]["spec"]["replicas"].as_i64()).collect()
     }
 }
@@ -207,6 +237,25 @@ async fn a_deployment_follows_a_rising_and_falling_load() {
     let events =
         scene.cluster.kubectl(&["--namespace", NAMESPACE, "get", "events.events.k8s.io", "--output=json"]);
     assert!(events.contains("ScaledUp") && events.contains("ScaledDown"), "{events}");
+    // What dashboards and alerts rest on.
+    let page = controller.page("/metrics").await.unwrap();
+    let object = r#"namespace="milvus",name="querynode""#;
+    for line in [
+        format!("milvus_autoscaler_demand_qps{{{object}}} 150"),
+        format!(r#"milvus_autoscaler_forecast_qps{{{object},quantile="0.99"}} "#),
+        format!("milvus_autoscaler_capacity_qps{{{object}}} "),
+        format!("milvus_autoscaler_lead_time_seconds{{{object}}} 60"),
+        format!("milvus_autoscaler_metric_age_seconds{{{object}}} "),
+        format!(r#"milvus_autoscaler_decisions_total{{{object},direction="up""#),
+        format!(r#"milvus_autoscaler_decisions_total{{{object},direction="down""#),
+        format!(r#"milvus_autoscaler_decisions_total{{{object},direction="hold""#),
+        "milvus_autoscaler_reconcile_duration_seconds_bucket{le=".to_owned(),
+        "milvus_autoscaler_prometheus_query_duration_seconds_bucket{le=".to_owned(),
+        format!("milvus_autoscaler_saved_replica_hours_total{{{object}}} "),
+    ] {
+        assert!(page.lines().any(|seen| seen.starts_with(&line)), "{line} is not in {page}");
+    }
+    scene.assert_permitted();
     // Only replicas were written, under a name of our own.
     let managers = deployments.get("querynode").await.unwrap().metadata.managed_fields.unwrap();
     let ours = managers.iter().find(|entry| entry.manager.as_deref() == Some("milvus-autoscaler")).unwrap();
@@ -321,9 +370,23 @@ async fn no_answer_of_prometheus_takes_anything_away() {
             r#"milvus_autoscaler_reconcile_errors_total{namespace="milvus",name="querynode",kind="metrics"}"#,
         )
         .await;
+    // Where there is no demand, no number stands for it.
+    let page = controller.page("/metrics").await.unwrap();
+    assert!(
+        !page.contains("milvus_autoscaler_demand_qps{") && !page.contains("_metric_age_seconds{"),
+        "{page}"
+    );
     scene.prometheus.set(Answer::Demand(550.0));
     scene.condition("MetricsFresh", "True", "Fresh").await;
     wait_for(&deployments, 6, SOON).await;
+    // A clock that is a day off, either way, changes nothing.
+    for skew in [86_400, -86_400] {
+        scene.prometheus.set_skew(skew);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        scene.condition("MetricsFresh", "True", "Fresh").await;
+        assert_eq!(replicas(&deployments).await, Ok(6), "{skew} s off");
+    }
+    scene.prometheus.set_skew(0);
     // Suddenly nothing, though the past says otherwise.
     scene.prometheus.set(Answer::Demand(0.0));
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -359,20 +422,34 @@ async fn two_controllers_write_as_one_and_the_second_takes_over() {
 async fn a_broken_policy_harms_no_other_and_a_pause_is_kept() {
     let scene = Scene::set(150.0).await;
     let deployments = scene.deployment(1).await;
-    for number in 0..20 {
+    scene
+        .policy(|policy| {
+            policy["metadata"]["name"] = json!("broken");
+            policy["spec"]["scaleTargetRef"]["name"] = json!("nobody");
+            policy["spec"]["prometheus"]["url"] = json!("http://127.0.0.1:1");
+        })
+        .await;
+    for number in 1..50 {
+        let name = format!("good-{number}");
+        scene.deployment_named(&name, 1).await;
         scene
             .policy(|policy| {
-                policy["metadata"]["name"] = json!(format!("broken-{number}"));
-                policy["spec"]["scaleTargetRef"]["name"] = json!("nobody");
-                policy["spec"]["prometheus"]["url"] = json!("http://127.0.0.1:1");
+                policy["metadata"]["name"] = json!(name);
+                policy["spec"]["scaleTargetRef"]["name"] = json!(name);
             })
             .await;
     }
     scene.policy(|_| {}).await;
     let _controller = scene.controller("first");
     wait_for(&deployments, 2, SOON).await;
-    eventually("the broken ones to say so", SOON, || async {
-        let broken = scene.policies().get("broken-7").await.map_err(|error| error.to_string())?;
+    eventually("the 50 good ones to be kept", 2 * SOON, || async {
+        let all = deployments.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
+        let kept = all.iter().filter(|one| one.spec.as_ref().and_then(|spec| spec.replicas) == Some(2));
+        equal(kept.count(), &50)
+    })
+    .await;
+    eventually("the broken one to say so", SOON, || async {
+        let broken = scene.policies().get("broken").await.map_err(|error| error.to_string())?;
         let status = serde_json::to_value(broken.status).unwrap();
         let reasons: Vec<_> =
             status["conditions"].as_array().into_iter().flatten().map(|c| c["reason"].clone()).collect();
@@ -393,12 +470,17 @@ async fn a_broken_policy_harms_no_other_and_a_pause_is_kept() {
     scene.prometheus.set(Answer::Demand(350.0));
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(replicas(&deployments).await, Ok(2));
-    scene.policies().patch("querynode", &PatchParams::default(), &annotate(Value::Null)).await.unwrap();
+    // A pause ends when it says.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let soon = annotate(json!(soon.to_string()));
+    scene.policies().patch("querynode", &PatchParams::default(), &soon).await.unwrap();
     wait_for(&deployments, 4, SOON).await;
+    scene.condition("Paused", "False", "NotPaused").await;
     // An edit counts at once.
     let edit = Patch::Merge(json!({"spec": {"minReplicas": 6}}));
     scene.policies().patch("querynode", &PatchParams::default(), &edit).await.unwrap();
     wait_for(&deployments, 6, SOON).await;
+    scene.assert_permitted();
 }
 
 #[tokio::test]
@@ -559,6 +641,122 @@ async fn a_stateful_set_follows_and_another_writer_is_answered() {
     let fewer = Patch::Merge(json!({"spec": {"replicas": 1}}));
     sets.patch_scale("querynode", &PatchParams::default(), &fewer).await.unwrap();
     wait(5).await;
+    // Again and again: each is answered once a cycle, and people are told.
+    let before = scene.scales().len();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        sets.patch_scale("querynode", &PatchParams::default(), &fewer).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let answers = scene.scales().len() - before;
+    assert!(answers <= 8, "{answers} writes in 6 cycles");
+    eventually("an event", SOON, || async {
+        let events = scene.events().await;
+        if events.iter().any(|reason| reason == "ReplicasContested") {
+            Ok(())
+        } else {
+            Err(format!("{events:?}"))
+        }
+    })
+    .await;
+    wait(5).await;
     scene.prometheus.set(Answer::Demand(150.0));
     wait(2).await;
+    scene.assert_permitted();
+}
+
+/// A process that is killed with `kill -9` as soon as it has written, and another one after it.
+#[tokio::test]
+async fn a_death_right_after_a_write_causes_no_other() {
+    let scene = Scene::set(150.0).await;
+    let deployments = scene.deployment(1).await;
+    scene.policy(|_| {}).await;
+    for (number, (demand, wanted)) in [(150.0, 2), (450.0, 5)].into_iter().enumerate() {
+        scene.prometheus.set(Answer::Demand(demand));
+        scene.prometheus.set_past(demand);
+        let controller = scene.controller(&format!("mortal-{number}"));
+        eventually("the write", 2 * SOON, || async { equal(scene.scales().last().copied(), &Some(wanted)) })
+            .await;
+        drop(controller);
+    }
+    let last = scene.controller("last");
+    last.metric("milvus_autoscaler_leader 1").await;
+    scene.condition("ForecastReady", "True", "Learned").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((scene.scales(), replicas(&deployments).await), (vec![2, 5], Ok(5)));
+    scene.assert_permitted();
+}
+
+/// A proxy that serves this many searches a second at a port, until it is dropped.
+fn proxy(port: u16, qps: u32) -> Background {
+    let began = Instant::now();
+    let page = move || async move {
+        let searches = f64::from(qps) * began.elapsed().as_secs_f64();
+        let series = r#"milvus_proxy_req_count{function_name="Search",db_name="default",status="#;
+        format!(
+            "{series}\"total\"}} {searches}\n{series}\"success\"}} {searches}\n\
+             process_resident_memory_bytes 1e8\n"
+        )
+    };
+    let router = axum::Router::new().route("/metrics", axum::routing::get(page));
+    Background::spawn("proxy", move || async move {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        axum::serve(listener, router).await.unwrap();
+    })
+}
+
+#[tokio::test]
+async fn whatever_a_real_prometheus_does_nothing_is_taken_away() {
+    let scene = Scene::set(0.0).await;
+    let deployments = scene.deployment(1).await;
+    scene.deployment_named("proxy", 2).await;
+    let (first, second) = (free_port(), free_port());
+    let (_first, served) = (proxy(first, 225), proxy(second, 225));
+    let labels = |pod: &'static str| [("namespace", NAMESPACE), ("pod", pod)];
+    let address = |port: u16| format!("127.0.0.1:{port}");
+    let targets = [(address(first), labels("proxy-a")), (address(second), labels("proxy-b"))];
+    let configuration = scrape(&targets.each_ref().map(|(address, labels)| (address.as_str(), &labels[..])));
+    let mut prometheus = Prometheus::start(&configuration).await;
+    scene
+        .policy(|policy| {
+            policy["spec"]["demand"] = json!({});
+            policy["spec"]["prometheus"] = json!({"url": prometheus.url(), "timeout": "2s",
+                "rateWindow": "10s", "staleAfter": "30s"});
+        })
+        .await;
+    let controller = scene.controller("first");
+    wait_for(&deployments, 5, 2 * SOON).await;
+    scene.condition("MetricsFresh", "True", "Fresh").await;
+    let held = async |what: &str| {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let now = replicas(&deployments).await.unwrap();
+        assert!(now >= 5, "{what}: {now}");
+    };
+    // Half the proxies are not scraped: what is left is no demand.
+    drop(served);
+    scene.condition("MetricsFresh", "False", "MetricsPartial").await;
+    held("half the proxies").await;
+    let page = controller.page("/metrics").await.unwrap();
+    assert!(!page.contains("milvus_autoscaler_demand_qps{"), "{page}");
+    let _second = proxy(second, 225);
+    scene.condition("MetricsFresh", "True", "Fresh").await;
+    // Hanging, then gone, then back with a gap in every counter.
+    prometheus.pause();
+    scene.condition("MetricsFresh", "False", "PrometheusTimeout").await;
+    held("hanging").await;
+    prometheus.resume();
+    scene.condition("MetricsFresh", "True", "Fresh").await;
+    prometheus.stop();
+    scene.condition("MetricsFresh", "False", "PrometheusUnreachable").await;
+    held("gone").await;
+    prometheus.run().await;
+    scene.condition("MetricsFresh", "True", "Fresh").await;
+    held("back").await;
+    controller
+        .metric(
+            r#"milvus_autoscaler_reconcile_errors_total{namespace="milvus",name="querynode",kind="metrics"}"#,
+        )
+        .await;
+    assert!(scene.scales().is_sorted(), "{:?}", scene.scales());
+    scene.assert_permitted();
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::workload::{Kind, Workload};
 use super::{Fault, FaultKind, Lever, MANAGER, Survey, bounded, found, of_workload, pods, workload};
 use crate::decide::Reason;
+use crate::observe::Known;
 use crate::units::Replicas;
 
 /// The label that is present while QueryNodes roll out.
@@ -84,9 +85,13 @@ pub(super) async fn survey(
                 return Err(Fault::new(FaultKind::Unsuitable, message));
             }
             let workload = deployment_of(client, namespace, &deployment, &field).await?;
-            let selector =
-                workload.as_ref().map_or_else(|| labels(name), |workload| workload.selector.clone());
+            let selector = workload
+                .as_ref()
+                .map_or_else(|| labels(name, "querynode"), |workload| workload.selector.clone());
             let (pods, known) = pods::list(client, namespace, &selector).await?;
+            let proxies = labels(name, "proxy");
+            let ready_proxies = pods::ready_proxies(client, namespace, Some(&proxies)).await?;
+            let known = Known { ready_proxies, ..known };
             let frozen = frozen.or_else(|| at_zero(&field));
             let rolling = frozen.is_some() || workload.is_some_and(|workload| workload.rolling);
             Ok(Survey { desired: field.replicas, lever: Lever::Milvus(field), pods, rolling, known, frozen })
@@ -109,9 +114,10 @@ async fn deployment_of(
     deployment.as_ref().map(workload::of_deployment).transpose()
 }
 
-/// Selects every QueryNode pod of a Milvus.
-fn labels(name: &str) -> String {
-    format!("app.kubernetes.io/instance={name},app.kubernetes.io/component=querynode")
+/// Selects every pod of a Milvus that is this component of it.
+fn labels(name: &str, component: &str) -> String {
+    let key = workload::COMPONENT[0];
+    format!("{}={name},{key}={component}", workload::INSTANCE)
 }
 
 fn rolling(milvus: &DynamicObject) -> Option<Reason> {

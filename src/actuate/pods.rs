@@ -64,6 +64,18 @@ fn limit(pod: &v1::Pod, resource: &str) -> Option<f64> {
     quantity::parse(&container.resources.as_ref()?.limits.as_ref()?.get(resource)?.0)
 }
 
+/// How many of the proxies that a selector selects are Ready; `None` where there are none to be found.
+pub(super) async fn ready_proxies(
+    client: &Client,
+    namespace: &str,
+    selector: Option<&str>,
+) -> Result<Option<u32>, Fault> {
+    let Some(selector) = selector else { return Ok(None) };
+    let (pods, _) = list(client, namespace, selector).await?;
+    let ready = pods.iter().filter(|pod| pod.state == PodState::Ready).count();
+    Ok((!pods.is_empty()).then(|| u32::try_from(ready).unwrap_or(u32::MAX)))
+}
+
 fn of_pod(pod: &v1::Pod) -> Option<Pod> {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());

@@ -47,6 +47,31 @@ async fn a_deployment_is_scaled_through_its_subresource_and_nothing_else_changes
 }
 
 #[tokio::test]
+async fn ready_proxies_are_counted_where_labels_tell_which_they_are() {
+    let labelled = |component: &str| {
+        let mut deployment = mock::deployment(2);
+        deployment["spec"]["template"]["metadata"]["labels"] =
+            json!({"app.kubernetes.io/instance": "one", component: "querynode"});
+        deployment
+    };
+    for (deployment, proxies, expected) in [
+        (labelled("component"), 3, Some(3)),
+        (labelled("app.kubernetes.io/component"), 1, Some(1)),
+        (labelled("component"), 0, None),
+        (labelled("role"), 3, None),
+        (mock::deployment(2), 3, None),
+    ] {
+        let (client, _) = mock::client(move |call| match call.line().rsplit('/').next() {
+            Some("querynode") => Some((200, deployment.clone())),
+            Some("pods") if call.query.contains("proxy") => mock::pods(proxies),
+            Some("pods") => mock::pods(2),
+            _ => mock::list(&[]),
+        });
+        assert_eq!(survey_of(&client).await.known.ready_proxies, expected);
+    }
+}
+
+#[tokio::test]
 async fn an_hpa_is_found_by_its_target_and_gets_its_bounds_by_apply() {
     let mut other = mock::hpa("other", 1, 9);
     other["spec"]["scaleTargetRef"]["name"] = json!("proxy");

@@ -1,6 +1,9 @@
 //! Deployments and StatefulSets: how far they are, and their scale subresource.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::Selector;
@@ -41,6 +44,8 @@ pub struct Workload {
     pub replicas: Replicas,
     /// Selects its pods.
     pub(super) selector: String,
+    /// Selects the proxies of the same Milvus, where labels tell which they are.
+    pub(super) proxies: Option<String>,
     /// Whether a rollout is in progress.
     pub(super) rolling: bool,
 }
@@ -77,6 +82,7 @@ pub(super) fn of_deployment(deployment: &Deployment) -> Result<Workload, Fault> 
         kind: Kind::Deployment,
         replicas: replicas(spec.replicas),
         selector: selector(&name, &spec.selector)?,
+        proxies: proxies(&spec.template),
         rolling,
         name,
     })
@@ -93,6 +99,7 @@ fn of_stateful_set(set: &StatefulSet) -> Result<Workload, Fault> {
         kind: Kind::StatefulSet,
         replicas: replicas(spec.replicas),
         selector: selector(&name, &spec.selector)?,
+        proxies: proxies(&spec.template),
         rolling: unseen || revisions,
         name,
     })
@@ -108,6 +115,20 @@ fn selector(name: &str, selector: &LabelSelector) -> Result<String, Fault> {
         Fault::new(FaultKind::Unsuitable, format!("{name}: its selector cannot be used: {error}"))
     })?;
     Ok(parsed.to_string())
+}
+
+/// The release that a pod belongs to: Helm's chart and the operator both set it.
+pub(super) const INSTANCE: &str = "app.kubernetes.io/instance";
+/// What a pod is in its release, in the words of the operator and of the chart.
+pub(super) const COMPONENT: [&str; 2] = ["app.kubernetes.io/component", "component"];
+
+/// The labels of QueryNodes with another component.
+fn proxies(template: &PodTemplateSpec) -> Option<String> {
+    let labels: &BTreeMap<String, String> = template.metadata.as_ref()?.labels.as_ref()?;
+    let instance = labels.get(INSTANCE)?;
+    let is_ours = |key: &&str| labels.get(*key).is_some_and(|component| component == "querynode");
+    let component = COMPONENT.into_iter().find(is_ours)?;
+    Some(format!("{INSTANCE}={instance},{component}=proxy"))
 }
 
 impl Workload {

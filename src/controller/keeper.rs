@@ -389,7 +389,13 @@ impl Keeper {
     ) -> Result<Option<(Replicas, Replicas)>, Fault> {
         let replicas = wanted(survey, &verdicts.outcome, sighting.demand.is_ok());
         let idle = policy.policy.mode == Mode::Preview || pause.is_some() || survey.frozen.is_some();
-        if idle || !survey.lever.would_change(replicas) || !self.context.leadership.holds() {
+        if idle || !self.context.leadership.holds() {
+            // What people do by hand meanwhile is theirs to do.
+            self.asked = self.asked.filter(|_| !idle);
+            return Ok(None);
+        }
+        self.notice_others(survey).await;
+        if !survey.lever.would_change(replicas) {
             return Ok(None);
         }
         self.give_back_others(survey).await?;
@@ -418,6 +424,29 @@ impl Keeper {
             format!("{} of {} from {from} to {replicas}: {}", target.field, target.name, reason.message);
         self.event(EventType::Normal, event, &note).await;
         Ok(Some((from, replicas)))
+    }
+
+    /// Tells that somebody else has changed what this process asked for last. A cycle writes once at most, so two
+    /// who disagree cause no storm.
+    async fn notice_others(&mut self, survey: &Survey) {
+        let found = survey.lever.current();
+        let Some(asked) = self.asked.filter(|asked| *asked != found) else { return };
+        self.asked = Some(found);
+        self.context.metrics.count_error(&self.object, "contested");
+        let target = survey.lever.status();
+        let note = format!(
+            "{} of {} {} was set to {asked} and is {found} now: somebody else writes it too. \
+             kubectl get --show-managed-fields tells who; let only one of them write.",
+            target.field, target.kind, target.name
+        );
+        warn!(
+            namespace = self.object.namespace,
+            name = self.object.name,
+            asked = asked.0,
+            found = found.0,
+            "contested"
+        );
+        self.event(EventType::Warning, "ReplicasContested", &note).await;
     }
 
     /// Restores bounds that are overridden in an object that is not the lever any more.

@@ -317,7 +317,8 @@ impl<'a> Seen<'a> {
     fn own_rate(&self, own: &Answer) -> Reading<Qps> {
         let [sample] = own.samples.as_slice() else { return Reading::Missing };
         let Some(value) = positive(sample.value) else { return Reading::Missing };
-        let partial = own.warning.is_some() || self.proxies_missing;
+        // A query of the user's own may well be of a server that knows nothing of proxies.
+        let partial = own.warning.is_some() || (self.proxies_missing && self.newest_proxy.is_some());
         Reading::Value { value: Qps::clamped(value), at: sample.at }.partial_if(partial)
     }
 

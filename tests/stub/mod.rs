@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::disallowed_methods)]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +31,14 @@ struct Shared {
     now: Mutex<Answer>,
     past: Mutex<f64>,
     asked: AtomicU64,
+    skew: AtomicI64,
+}
+
+impl Shared {
+    /// In seconds, by its own clock.
+    fn time(&self) -> i64 {
+        jiff::Timestamp::now().as_second() + self.skew.load(Ordering::Relaxed)
+    }
 }
 
 pub struct PrometheusStub {
@@ -45,6 +53,7 @@ impl PrometheusStub {
             now: Mutex::new(Answer::Demand(demand)),
             past: Mutex::new(demand),
             asked: AtomicU64::new(0),
+            skew: AtomicI64::new(0),
         };
         let shared = Arc::new(shared);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,6 +77,11 @@ impl PrometheusStub {
     /// What it says of every moment of the past.
     pub fn set_past(&self, demand: f64) {
         *self.shared.past.lock().unwrap() = demand;
+    }
+
+    /// Sets its clock this many seconds ahead of the true time.
+    pub fn set_skew(&self, seconds: i64) {
+        self.shared.skew.store(seconds, Ordering::Relaxed);
     }
 
     /// How many queries have come.
@@ -111,7 +125,7 @@ fn reply((status, text): Response, kind: &str) -> Reply {
 
 /// `vector(1)` is asked for the time, `demand` for the demand; all else is unknown here.
 async fn instant(State(shared): State<Arc<Shared>>, uri: Uri, body: String) -> Reply {
-    let now = jiff::Timestamp::now().as_second();
+    let now = shared.time();
     let query = parameter(&uri, &body, "query");
     let is_empty = *shared.now.lock().unwrap() == Answer::Empty;
     if query == "vector(1)" && is_empty {
@@ -134,7 +148,7 @@ async fn range(State(shared): State<Arc<Shared>>, uri: Uri, body: String) -> Rep
     let (start, end, step) = (number("start"), number("end"), number("step"));
     let response = answer(&shared, |_| {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let times = (start as i64..=end as i64).step_by(step as usize);
+        let times = (start as i64..=(end as i64).min(shared.time())).step_by(step as usize);
         let values: Vec<Value> = times.map(|time| json!([time, past])).collect();
         json!({"status": "success", "data": {"resultType": "matrix",
             "result": [{"metric": {}, "values": values}]}})

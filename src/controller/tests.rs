@@ -1,0 +1,232 @@
+//! Whole cycles against an API server of a few lines: what happens when a process dies at any point of one.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, Semaphore};
+
+use super::RealTime;
+use super::keeper::{Context, Keeper, Next};
+use super::lease::Leadership;
+use super::load::{Load, Loads};
+use super::state::Store;
+use crate::actuate::mock::{self, Answer, Call};
+use crate::decide::Reason;
+use crate::observe::observation::{Known, Observation, observation};
+use crate::observe::prometheus::{Answer as Samples, Sample};
+use crate::observe::queries::Queries;
+use crate::policy::{ClusterPolicy, MilvusAutoscaler};
+use crate::series::{Series, Step};
+use crate::telemetry::Metrics;
+use crate::units::Qps;
+
+/// The load by the second: four replicas' worth from the first minute to the fifth, one's otherwise.
+fn demand(at: Timestamp) -> f64 {
+    if (60..300).contains(&at.duration_since(start()).as_secs()) { 390.0 } else { 90.0 }
+}
+
+/// The seconds of the cycles: around the rise, around the fall, and at last when the history is put away.
+const CYCLES: [i64; 14] = [0, 30, 60, 90, 120, 300, 330, 480, 510, 540, 570, 600, 630, 660];
+
+fn start() -> Timestamp {
+    "2026-01-05T00:00:00Z".parse().unwrap()
+}
+
+/// A cluster, and the process that dies in it.
+struct World {
+    now: Timestamp,
+    replicas: u32,
+    resource: Value,
+    kept: Option<Value>,
+    scaled: Vec<u64>,
+    asked: usize,
+    /// The request at which the process dies, and whether that request is still carried out.
+    death: Option<(usize, bool)>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn world(death: Option<(usize, bool)>) -> Shared {
+    let resource = json!({
+        "apiVersion": "milvus-autoscaler.io/v1alpha1", "kind": "MilvusAutoscaler",
+        "metadata": {"name": "querynode", "namespace": "milvus", "generation": 1, "uid": "1"},
+        "spec": {
+            "scaleTargetRef": {"kind": "Deployment", "name": "querynode"}, "minReplicas": 1, "maxReplicas": 9,
+            "prometheus": {"url": "http://prometheus"}, "demand": {"query": "demand"},
+            "capacity": {"qpsPerReplica": 100}, "leadTime": "1m",
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 120}},
+        },
+    });
+    let world =
+        World { now: start(), replicas: 1, resource, kept: None, scaled: Vec::new(), asked: 0, death };
+    Arc::new(Mutex::new(world))
+}
+
+/// A client of the world, and what it says when the process has died.
+fn client(world: &Shared) -> (Client, Arc<Notify>) {
+    let (shared, end) = (Arc::clone(world), Arc::new(Notify::new()));
+    let death = Arc::clone(&end);
+    let (client, _) = mock::client(move |call| {
+        let mut world = shared.lock().unwrap();
+        world.asked += 1;
+        match world.death {
+            Some((request, carried_out)) if world.asked > request => {
+                if carried_out && world.asked == request + 1 {
+                    world.answer(call);
+                }
+                death.notify_one();
+                None
+            }
+            _ => world.answer(call),
+        }
+    });
+    (client, end)
+}
+
+impl World {
+    fn answer(&mut self, call: &Call) -> Answer {
+        let resource = call.path.rsplit('/').next().unwrap_or_default();
+        match (call.method.as_str(), resource) {
+            _ if call.path.contains("/events") => Some((201, call.body.clone())),
+            ("GET", "pods") => mock::pods(self.replicas),
+            ("GET", "horizontalpodautoscalers") => mock::list(&[]),
+            ("GET", "querynode") => Some((200, mock::deployment(self.replicas))),
+            ("GET", _) => self.kept.clone().map_or_else(|| mock::failure(404), |kept| Some((200, kept))),
+            ("PATCH", "scale") => {
+                let replicas = call.body["spec"]["replicas"].as_u64().unwrap();
+                self.scaled.push(replicas);
+                self.replicas = u32::try_from(replicas).unwrap();
+                Some((200, json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}})))
+            }
+            ("PATCH", "status") => {
+                self.resource["status"] = call.body["status"].clone();
+                Some((200, self.resource.clone()))
+            }
+            ("PATCH", _) => {
+                self.kept = Some(call.body.clone());
+                Some((200, call.body.clone()))
+            }
+            (method, path) => panic!("{method} {path} is not expected"),
+        }
+    }
+
+    fn is_learned(&self) -> bool {
+        let conditions = self.resource["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|one| one["type"] == "ForecastReady" && one["status"] == "True")
+    }
+}
+
+/// The load of the world's moment.
+struct Told {
+    world: Shared,
+    queries: Queries,
+}
+
+impl Load for Told {
+    fn observe(&self, known: Known) -> BoxFuture<'_, Result<Observation, Reason>> {
+        let at = self.world.lock().unwrap().now;
+        let own = Sample { labels: [].into(), at, value: demand(at) };
+        let (none, own) =
+            (Samples { samples: vec![], warning: None }, Samples { samples: vec![own], warning: None });
+        let seen = observation(at, &none, Some(&own), &self.queries, SignedDuration::from_mins(2), &known);
+        async { Ok(seen) }.boxed()
+    }
+
+    fn history(&self, from: Timestamp, now: Timestamp) -> BoxFuture<'_, Result<Series, Reason>> {
+        let from = from.max(start() - SignedDuration::from_hours(2));
+        let mut series = Series::new(from, Step::MINUTE);
+        for second in (from.as_second()..now.as_second()).step_by(60).skip_while(|at| at % 60 != 0) {
+            series.push(Qps::new(demand(Timestamp::from_second(second).unwrap())).ok());
+        }
+        async { Ok(series) }.boxed()
+    }
+}
+
+struct Worlds(Shared);
+
+impl Loads for Worlds {
+    fn connect<'a>(
+        &'a self,
+        _: &'a Client,
+        namespace: &'a str,
+        policy: &'a ClusterPolicy,
+    ) -> BoxFuture<'a, Result<Box<dyn Load>, Reason>> {
+        let told = Told { world: Arc::clone(&self.0), queries: Queries::new(policy, Some(namespace)) };
+        async { Ok(Box::new(told) as Box<dyn Load>) }.boxed()
+    }
+}
+
+/// A process that has just started.
+fn process(world: &Shared) -> (Keeper, Arc<Notify>) {
+    let (client, died) = client(world);
+    let reporter = Reporter { controller: "test".to_owned(), instance: None };
+    let context = Context {
+        store: Store::new(client.clone(), "own".to_owned()),
+        metrics: Arc::new(Metrics::new()),
+        leadership: Leadership::always(),
+        recorder: Recorder::new(client.clone(), reporter),
+        loads: Arc::new(Worlds(Arc::clone(world))),
+        clock: Arc::new(RealTime),
+        fits: Arc::new(Semaphore::new(1)),
+        client,
+    };
+    let resource: MilvusAutoscaler = serde_json::from_value(world.lock().unwrap().resource.clone()).unwrap();
+    (Keeper::new(Arc::new(context), Arc::new(resource)), died)
+}
+
+/// Lives through all cycles; whoever dies is followed by another at the next one.
+async fn live(world: &Shared) {
+    let mut one = process(world);
+    let mut learning = true;
+    for second in CYCLES {
+        let now = start() + SignedDuration::from_secs(second);
+        world.lock().unwrap().now = now;
+        loop {
+            let (keeper, died) = &mut one;
+            let lived = tokio::select! {
+                biased;
+                () = died.notified() => false,
+                next = Box::pin(keeper.cycle(now)) => { assert_eq!(next, Next::Regular); true }
+            };
+            if !lived {
+                world.lock().unwrap().death = None;
+                one = process(world);
+                learning = true;
+                break;
+            }
+            // Learning goes on beside the cycles, and takes the time that it takes.
+            learning = learning && !world.lock().unwrap().is_learned();
+            if !learning {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_request_causes_no_extra_scale_event() {
+    let healthy = world(None);
+    live(&healthy).await;
+    let requests = healthy.lock().unwrap().asked;
+    let wanted = healthy.lock().unwrap().scaled.clone();
+    assert!(
+        wanted.is_sorted_by(|a, b| a != b) && wanted.contains(&4) && wanted.last() < Some(&4),
+        "{wanted:?}"
+    );
+    for request in 0..requests {
+        for carried_out in [false, true] {
+            let world = world(Some((request, carried_out)));
+            live(&world).await;
+            let world = world.lock().unwrap();
+            assert!(world.death.is_none() || world.asked <= request);
+            assert_eq!(world.scaled, wanted, "died at request {request}, carried out: {carried_out}");
+        }
+    }
+}
