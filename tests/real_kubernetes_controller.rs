@@ -1,6 +1,7 @@
 //! The controller, as the binary and with the Role that ships, against a real API server with its real controllers.
 //!
 //! `tests/real/setup kubernetes && cargo test --test real_kubernetes_controller`
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used)]
 
 mod stub;

@@ -6,6 +6,7 @@
 //!
 //! `tests/real/setup kubernetes && cargo test --release --test benchmark_controller -- --nocapture`
 //! With `AUTOSCALER=FILE` another binary is measured.
+#![allow(clippy::disallowed_methods)]
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
@@ -221,7 +222,7 @@ async fn a_thousand_policies_are_kept_in_time() {
             learning,
             cycles: late.len(),
             late: [quantile(&late, 0.5), quantile(&late, 0.99), quantile(&late, 1.0)],
-            cpu: (controller.cpu_time() - cpu).as_secs_f64() / since.elapsed().as_secs_f64(),
+            cpu: controller.cpu_time().saturating_sub(cpu).as_secs_f64() / since.elapsed().as_secs_f64(),
             resident: controller.resident_bytes(),
         });
         print(rows.last().unwrap());
