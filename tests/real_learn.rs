@@ -98,7 +98,8 @@ async fn medium_load(scene: &Scene) -> f64 {
 async fn real_capacity(scene: &Scene, guess: f64) -> f64 {
     const SECONDS: u32 = WINDOW + 2;
     let target = scene.policy.policy.slo.p99_latency.unwrap();
-    let loads = [0.35, 0.55, 0.75, 0.9, 1.1, 1.35, 1.65, 2.1].map(|share: f64| (share * guess).round());
+    let loads =
+        [0.35, 0.55, 0.75, 0.9, 1.1, 1.35, 1.65, 2.1, 2.6, 3.2].map(|share: f64| (share * guess).round());
     let plan = loads.map(|load| format!("{SECONDS}:{load}")).join(",");
     let load = scene.search(&plan).await;
     let mut kept = None;
@@ -117,7 +118,7 @@ async fn real_capacity(scene: &Scene, guess: f64) -> f64 {
         }
         kept = Some(served);
     }
-    panic!("p99 has not passed {target:?} at twice what was learned");
+    panic!("p99 has not passed {target:?} at three times what was learned");
 }
 
 #[tokio::test]
@@ -162,5 +163,6 @@ async fn the_learned_capacity_is_near_the_load_at_which_latency_passes_its_targe
     let real = real_capacity(&scene, learned).await;
     let ratio = learned / real;
     eprintln!("learned {learned:.0} QPS, p99 passes its target at {real:.0} QPS: ratio {ratio:.2}");
-    assert!((0.5..2.0).contains(&ratio), "learned {learned}, really {real}");
+    // Too little costs money, too much costs searches: from one lightly loaded fleet size, caution comes first.
+    assert!((0.3..1.5).contains(&ratio), "learned {learned}, really {real}");
 }
