@@ -224,6 +224,11 @@ impl Forecaster {
     /// A forecaster whose first sample will be of the step that starts at `start`.
     #[must_use]
     pub fn new(config: Config, start: Timestamp) -> Self {
+        Self::from_step(config, start, 0)
+    }
+
+    /// A forecaster whose first sample will be of step `first`, counted from `start`.
+    fn from_step(config: Config, start: Timestamp, first: usize) -> Self {
         let clock = Clock::new(config.step);
         let horizons = horizons(config.lead);
         let until_ready = config.lead + 1;
@@ -233,7 +238,7 @@ impl Forecaster {
             clock,
             start,
             offset: f64::NAN,
-            history: History::new(clock, recent),
+            history: History::new(clock, recent, first),
             seasonal: Seasonal::new(),
             analogs: Analogs::new(clock),
             levels: Levels::new(clock),
@@ -312,8 +317,7 @@ impl Forecaster {
         if count == 0 || (wanted / self.offset < 1.5 && self.offset / wanted < 1.5) {
             return;
         }
-        let first = self.history.first();
-        let mut anew = Self::new(self.config.clone(), self.time_of(first));
+        let mut anew = Self::from_step(self.config.clone(), self.start, self.history.first());
         anew.offset = wanted;
         for load in self.known_loads() {
             anew.learn(load.map(Qps::clamped));

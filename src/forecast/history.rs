@@ -46,7 +46,7 @@ impl Clock {
 #[derive(Debug, Clone)]
 pub(super) struct History {
     clock: Clock,
-    /// The step of `levels[0]`.
+    /// The step of `levels[0]`, a multiple of a day of steps.
     first: usize,
     /// NaN in gaps and announced events, which say nothing of usual days. `f32` halves the memory of a thousand loads.
     levels: VecDeque<f32>,
@@ -58,11 +58,12 @@ pub(super) struct History {
 }
 
 impl History {
-    /// An empty history that can look back `recent_steps` at full detail.
-    pub(super) fn new(clock: Clock, recent_steps: usize) -> Self {
+    /// An empty history from step `first` on, the beginning of a day of steps, that can look back `recent_steps` at full
+    /// detail.
+    pub(super) fn new(clock: Clock, recent_steps: usize, first: usize) -> Self {
         Self {
             clock,
-            first: 0,
+            first,
             levels: VecDeque::new(),
             hours: VecDeque::new(),
             recent: VecDeque::new(),
@@ -166,7 +167,7 @@ mod tests {
         let calendar = Calendar::new(TimeZone::get("Europe/Berlin").unwrap(), [], vec![]);
         for seconds in [10, 60, 300] {
             let clock = Clock::new(Step::from_seconds(seconds).unwrap());
-            let mut history = History::new(clock, 10);
+            let mut history = History::new(clock, 10, 0);
             fill(&mut history, &calendar, "2026-03-27T00:00:00Z", 4 * clock.day());
             let newest = history.ago(0).unwrap();
             for (back, step) in history.same_times::<3>().into_iter().enumerate() {
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut history = History::new(Clock::new(Step::MINUTE), 10);
+        let mut history = History::new(Clock::new(Step::MINUTE), 10, 0);
         fill(&mut history, &Calendar::default(), "2026-01-01T00:00:00Z", 100 * 1440);
         assert!(history.levels.len() <= (DAYS + 1) * 1440);
         assert!(history.recent.len() <= 11);

@@ -45,6 +45,19 @@ fn a_regular_load_is_forecast_within_a_few_percent() {
 }
 
 #[test]
+fn a_load_that_outgrows_its_scale_is_learned_anew_without_losing_time() {
+    // Six weeks in which the load grows tenfold: the scale is changed after the history has dropped its first days.
+    let load = |minute: usize| office(minute) * 10_f64.powf(minute as f64 / (42.0 * 1440.0));
+    let now = 42 * 1440 + 7 * 60;
+    let forecaster = learned(Calendar::default(), now, |m| Some(load(m)));
+    assert_eq!(forecaster.len(), now);
+    assert_eq!(forecaster.next_step(), start() + SignedDuration::from_mins(i64::try_from(now).unwrap()));
+    let forecast = forecaster.forecast().unwrap();
+    let (said, came) = (median(&forecast, LEAD), load(now + LEAD));
+    assert!((said / came - 1.0).abs() < 0.1, "{said} against {came}");
+}
+
+#[test]
 fn before_the_first_sample_there_is_no_forecast() {
     assert!(Forecaster::new(config(Calendar::default()), start()).forecast().is_none());
     assert!(learned(Calendar::default(), 50, |_| None).forecast().is_none());
