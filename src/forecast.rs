@@ -43,7 +43,7 @@ pub use calibration::{Accuracy, REPORTED};
 use ensemble::{Members, Mixture, ShareLearner, plain};
 use features::{FIVE_MINUTES, Features, HOUR, Levels, Outlook};
 use history::{Clock, History};
-use model::{DirectModel, Expectation, LEVEL_FEATURES, ORIGIN_MINUTES, Origin, SizeSlot};
+use model::{DirectModel, Expectation, LEVEL_FEATURES, Origin, SizeSlot};
 use seasonal::{Seasonal, Slot};
 
 /// What a forecaster is made for.
@@ -245,12 +245,12 @@ impl Forecaster {
             slots: VecDeque::new(),
             models: horizons
                 .into_iter()
-                .map(|horizon| DirectModel::new(horizon, false, config.parts.mixing))
-                .chain([DirectModel::new(until_ready, true, config.parts.mixing)])
+                .map(|horizon| DirectModel::new(clock, horizon, false, config.parts.mixing))
+                .chain([DirectModel::new(clock, until_ready, true, config.parts.mixing)])
                 .collect(),
             lead_model,
-            share: ShareLearner::new(),
-            calibration: Calibration::new(config.parts.calibration),
+            share: ShareLearner::new(clock),
+            calibration: Calibration::new(clock, config.parts.calibration),
             gap_steps: 0,
             config,
         }
@@ -350,7 +350,7 @@ impl Forecaster {
         self.note(level, slot, demand.is_none());
         let is_usual = demand.is_some() && !slot.in_event;
         self.learn_outcome(step, level, is_usual);
-        if step.is_multiple_of(self.clock.minutes(ORIGIN_MINUTES)) {
+        if step.is_multiple_of(self.clock.origin()) {
             self.analogs.weigh();
             if is_usual {
                 self.remember(step);

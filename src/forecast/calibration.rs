@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::ensemble::pinball;
-use super::model::ORIGINS_A_DAY;
+use super::history::Clock;
 
 /// Days of memory of the accuracy that is reported.
 const REPORT_DAYS: f64 = 7.0;
@@ -58,7 +58,7 @@ pub const REPORTED: [f64; 3] = [0.5, 0.95, 0.99];
 /// How good the forecast has been in the last week.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Accuracy {
-    /// Outcomes that it rests on, one every seven minutes.
+    /// Outcomes that it rests on, one every seven minutes or every step.
     pub outcomes: u64,
     /// Mean absolute error of the median over the mean outcome (WAPE).
     pub wape: f64,
@@ -75,18 +75,21 @@ pub(super) struct Calibration {
     quantiles: [Quantile; 3],
     pending: VecDeque<(usize, [f64; 3])>,
     outcomes: u64,
+    /// Outcomes that the record remembers.
+    report: f64,
     mean_outcome: f64,
     mean_error: f64,
 }
 
 impl Calibration {
     /// With `adapts`, quantiles are calibrated; otherwise their record is only kept.
-    pub(super) fn new(adapts: bool) -> Self {
+    pub(super) fn new(clock: Clock, adapts: bool) -> Self {
         Self {
             adapts,
             quantiles: REPORTED.map(Quantile::new),
             pending: VecDeque::new(),
             outcomes: 0,
+            report: clock.origins_in(REPORT_DAYS),
             mean_outcome: 0.0,
             mean_error: 0.0,
         }
@@ -116,7 +119,7 @@ impl Calibration {
 
     fn learn_from(&mut self, said: [f64; 3], peak: f64) {
         self.outcomes += 1;
-        let rate = 1.0 / (self.outcomes as f64).min(REPORT_DAYS * ORIGINS_A_DAY);
+        let rate = 1.0 / (self.outcomes as f64).min(self.report);
         self.mean_outcome += (peak - self.mean_outcome) * rate;
         self.mean_error += ((peak - said[0]).abs() - self.mean_error) * rate;
         for (quantile, said) in self.quantiles.iter_mut().zip(said) {
@@ -141,11 +144,12 @@ impl Calibration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::series::Step;
 
     /// Outcomes 0 to 999 in a scrambled order, forecast by a distribution that is far too narrow.
     #[test]
     fn a_distribution_that_is_too_narrow_is_brought_to_its_coverage() {
-        let mut calibration = Calibration::new(true);
+        let mut calibration = Calibration::new(Clock::new(Step::MINUTE), true);
         let outcome = |step: usize| (step * 7919 % 1000) as f64;
         for step in 0..20_000 {
             let said = calibration.levels().map(|p| 500.0 + 700.0 * (p - 0.5));
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn unknown_outcomes_teach_nothing() {
-        let mut calibration = Calibration::new(true);
+        let mut calibration = Calibration::new(Clock::new(Step::MINUTE), true);
         calibration.remember(0, [1.0; 3]);
         calibration.learn(0, None);
         assert_eq!(calibration.accuracy(), None);

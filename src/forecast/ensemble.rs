@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::model::{Expectation, ORIGINS_A_DAY};
+use super::history::Clock;
+use super::model::Expectation;
 use super::residuals::Shape;
 
 /// Shares of the ensemble that compete.
@@ -107,12 +108,15 @@ pub(super) struct ShareLearner {
     pending: VecDeque<(usize, [[f64; LEVELS.len()]; SHARES.len()])>,
     losses: [f64; SHARES.len()],
     outcomes: f64,
+    /// Outcomes in a day.
+    day: f64,
     share: f64,
 }
 
 impl ShareLearner {
-    pub(super) fn new() -> Self {
-        Self { pending: VecDeque::new(), losses: [0.0; SHARES.len()], outcomes: 0.0, share: 0.0 }
+    pub(super) fn new(clock: Clock) -> Self {
+        let day = clock.origins_in(1.0);
+        Self { pending: VecDeque::new(), losses: [0.0; SHARES.len()], outcomes: 0.0, day, share: 0.0 }
     }
 
     /// The share that mixtures should give the ensemble now.
@@ -145,12 +149,12 @@ impl ShareLearner {
 
     fn learn_from(&mut self, quantiles: &[[f64; LEVELS.len()]; SHARES.len()], load: f64) {
         self.outcomes += 1.0;
-        let rate = 1.0 / self.outcomes.min(MEMORY_DAYS * ORIGINS_A_DAY);
+        let rate = 1.0 / self.outcomes.min(MEMORY_DAYS * self.day);
         for (loss, quantiles) in self.losses.iter_mut().zip(quantiles) {
             let now: f64 = LEVELS.iter().zip(quantiles).map(|(p, q)| pinball(*p, *q, load)).sum();
             *loss += (now - *loss) * rate;
         }
-        if self.outcomes > ORIGINS_A_DAY {
+        if self.outcomes > self.day {
             self.share += (self.best() - self.share) * 0.05;
             if self.share < 1e-4 {
                 self.share = 0.0;
@@ -183,6 +187,7 @@ pub(super) fn plain(center: f64, scale: f64) -> Mixture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::series::Step;
 
     #[test]
     fn members_count_by_weight() {
@@ -206,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_load_of_random_bursts_gives_the_ensemble_a_share() {
-        let mut learner = ShareLearner::new();
+        let mut learner = ShareLearner::new(Clock::new(Step::MINUTE));
         let members = Members::new((0..28).map(|i| (if i % 4 == 0 { 2.0 } else { 0.0 }, 1.0)).collect());
         let flat = plain(0.0, 0.05).expectation;
         for step in 0..2000 {

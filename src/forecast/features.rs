@@ -112,7 +112,6 @@ impl<'a> Features<'a> {
             lifted: level,
             plain: level,
         };
-        let [yesterday, .., last_week] = history.same_times::<7>();
         let mut features = Self {
             history,
             seasonal,
@@ -122,8 +121,8 @@ impl<'a> Features<'a> {
             clock,
             level,
             now: nothing,
-            yesterday,
-            last_week,
+            yesterday: analogs.same_time(1),
+            last_week: analogs.same_time(7),
             recent: [0.0; 9],
         };
         features.now = features.outlook(0, slot);

@@ -8,6 +8,10 @@ use crate::series::Step;
 /// Days kept: four weeks to look back on, and the day under way.
 pub(super) const DAYS: usize = 29;
 
+/// Minutes between origins that are learned from. It has no factor in common with an hour, so that no rhythm of the
+/// load or of its recording is seen at the same few phases only.
+const ORIGIN_MINUTES: usize = 7;
+
 /// How many steps of a series make a day, an hour, a few minutes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
@@ -26,6 +30,16 @@ impl Clock {
 
     pub(super) fn day(self) -> usize {
         self.minutes(1440)
+    }
+
+    /// Steps from one origin that is learned from to the next.
+    pub(super) fn origin(self) -> usize {
+        self.minutes(ORIGIN_MINUTES)
+    }
+
+    /// Origins in `days`.
+    pub(super) fn origins_in(self, days: f64) -> f64 {
+        days * self.day() as f64 / self.origin() as f64
     }
 
     fn hour(self) -> usize {
@@ -119,6 +133,11 @@ impl History {
     /// The highest of the newest `steps` levels.
     pub(super) fn peak_of_last(&self, steps: usize) -> f64 {
         self.recent.iter().rev().take(steps).fold(f64::NEG_INFINITY, |peak, level| peak.max(*level))
+    }
+
+    /// Whether the newest step is the first of an hour of steps: only there does [`History::same_times`] jump.
+    pub(super) fn begins_hour(&self) -> bool {
+        self.len() % self.clock.hour() == 1 % self.clock.hour()
     }
 
     /// For each of the last `DAYS` days, the step that had the newest step's local time of day, yesterday first: a day

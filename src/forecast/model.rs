@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::history::Clock;
 use super::residuals::{Residuals, Shape};
 use super::ridge::Ridge;
 
@@ -12,11 +13,6 @@ pub(super) const LEVEL_FEATURES: usize = 20;
 pub(super) const SIZE_FEATURES: usize = 8;
 /// Ways to expect the level that are weighed against each other.
 const EXPERTS: usize = 3;
-/// Minutes between origins that are learned from. It has no factor in common with an hour, so that no rhythm of the
-/// load or of its recording is seen at the same few phases only.
-pub(super) const ORIGIN_MINUTES: usize = 7;
-/// Origins per day.
-pub(super) const ORIGINS_A_DAY: f64 = 1440.0 / ORIGIN_MINUTES as f64;
 /// Errors below this, 0.3 % of the level, count as none.
 const NEGLIGIBLE: f64 = 0.003;
 /// Slots of the day by which the size of errors is kept, for working days and days off.
@@ -70,6 +66,8 @@ struct Pending {
 pub(super) struct DirectModel {
     pub(super) ahead: usize,
     pub(super) is_peak: bool,
+    /// Origins in a day.
+    day: f64,
     /// Four weeks of memory.
     slow: Ridge<LEVEL_FEATURES>,
     /// Four days of memory.
@@ -88,13 +86,14 @@ pub(super) struct DirectModel {
 }
 
 impl DirectModel {
-    pub(super) fn new(ahead: usize, is_peak: bool, mixing: bool) -> Self {
-        let days = |days: f64| days * ORIGINS_A_DAY;
+    pub(super) fn new(clock: Clock, ahead: usize, is_peak: bool, mixing: bool) -> Self {
+        let days = |days: f64| clock.origins_in(days);
         let mut size_prior = [0.0; SIZE_FEATURES];
         (size_prior[1], size_prior[2], size_prior[3]) = (0.4, 0.3, 0.3);
         Self {
             ahead,
             is_peak,
+            day: days(1.0),
             slow: Ridge::new(days(28.0), 0.002, [0.0; LEVEL_FEATURES]),
             fast: Ridge::new(days(4.0), 0.002, [0.0; LEVEL_FEATURES]),
             mixing,
@@ -203,7 +202,7 @@ impl DirectModel {
         self.fast.learn(&pending.features, outcome - pending.level);
         self.size.learn(&pending.size_features, log_size(error));
         for (loss, expert) in self.expert_losses.iter_mut().zip(&pending.experts) {
-            *loss += ((outcome - expert).abs() - *loss) / (3.0 * ORIGINS_A_DAY);
+            *loss += ((outcome - expert).abs() - *loss) / (3.0 * self.day);
         }
         self.learned += 1;
         // Every two hours or so, and more often on the first day, when each sample counts.
@@ -214,7 +213,7 @@ impl DirectModel {
 
     fn learn_size(&mut self, error: f64, slot: SizeSlot) {
         self.size_lately += (error - self.size_lately) / 4.0;
-        self.size_of_day += (error - self.size_of_day) / ORIGINS_A_DAY;
+        self.size_of_day += (error - self.size_of_day) / self.day;
         let by_slot = &mut self.size_by_slot[slot.0];
         #[allow(clippy::cast_possible_truncation, reason = "a size of errors")]
         let error = error as f32;
@@ -222,7 +221,10 @@ impl DirectModel {
     }
 
     fn solve(&mut self) {
-        self.slow.solve();
+        // Two hours are little to four weeks of memory once there are some days of it.
+        if self.learned.is_multiple_of(60) || self.learned < 1000 {
+            self.slow.solve();
+        }
         self.fast.solve();
         self.size.solve();
         self.residuals.refresh();
