@@ -11,6 +11,8 @@ pub struct Demand {
     seen: Series,
     /// What the plant serves: interpolated through gaps.
     served: Vec<f64>,
+    /// The trace's rows as they were recorded, rising.
+    recorded: Vec<f64>,
 }
 
 impl Demand {
@@ -42,7 +44,9 @@ impl Demand {
                 gaps.peek().is_some_and(|gap| within(gap, start, centre)) && known.peek() != Some(&centre);
             seen.push((!missing).then(|| Qps::clamped(*qps)));
         }
-        Ok(Self { seen, served })
+        let mut recorded = trace.qps().to_vec();
+        recorded.sort_unstable_by(f64::total_cmp);
+        Ok(Self { seen, served, recorded })
     }
 
     /// Steps.
@@ -75,14 +79,13 @@ impl Demand {
         self.seen.get(t).is_some()
     }
 
-    /// The `fraction` quantile of the known steps, interpolated between neighbours.
+    /// The `fraction` quantile of the trace's rows, interpolated between neighbours. On the plant's grid the peaks of
+    /// a coarse trace are rarer: interpolation only touches them.
     #[must_use]
     pub fn quantile(&self, fraction: f64) -> Qps {
-        let mut sorted: Vec<f64> = self.seen.iter().flatten().map(Qps::get).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let place = fraction.clamp(0.0, 1.0) * (sorted.len().saturating_sub(1)) as f64;
-        let below = sorted.get(index(place.floor())).copied().unwrap_or(0.0);
-        let above = sorted.get(index(place.ceil())).copied().unwrap_or(below);
+        let place = fraction.clamp(0.0, 1.0) * (self.recorded.len().saturating_sub(1)) as f64;
+        let below = self.recorded.get(index(place.floor())).copied().unwrap_or(0.0);
+        let above = self.recorded.get(index(place.ceil())).copied().unwrap_or(below);
         Qps::clamped(below + (above - below) * place.fract())
     }
 }
@@ -245,6 +248,12 @@ mod tests {
         );
         let demand = demand.unwrap();
         assert!(demand.is_known(0) && !demand.is_known(1) && !demand.is_known(49) && demand.is_known(50));
+    }
+
+    #[test]
+    fn quantiles_are_of_the_rows_not_of_the_grid() {
+        let demand = Demand::from_trace(&trace(&[(0, 1.0), (3600, 9.0), (7200, 1.0)]), Step::MINUTE).unwrap();
+        assert_eq!(demand.quantile(0.75), Qps::clamped(5.0));
     }
 
     #[test]
