@@ -140,6 +140,13 @@ class Browser:
             self.mouse("mouseMoved", *place, button="left", buttons=1, modifiers=modifiers)
         self.mouse("mouseReleased", *end, **left)
 
+    def tap(self, x, y):
+        """One finger, on a device that has nothing else."""
+        self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.call("Emulation.setTouchEmulationEnabled", enabled=False)
+
     def click(self, x, y):
         self.drag((x, y), (x, y))
 

@@ -114,7 +114,7 @@ fn load(trace: &Trace) -> String {
     format!(
         "{}: {} rows of {}, {}; mean {mean}, peak {peak}",
         trace.name(),
-        table::thousands(trace.rows() as f64),
+        table::grouped(trace.rows() as f64),
         duration_text(trace.step().duration()),
         table::gaps(trace)
     )

@@ -219,11 +219,13 @@ function release(event) {
     const frame = frameOf(plot, state.view);
     setView(frame.point(Math.min(x, grip.x)), frame.point(Math.max(x, grip.x)));
   }
+  // A finger does not hover: its tap reads.
+  if (!grip.moved && event.pointerType === "touch" && event.type === "pointerup") hover(x);
   grip = null;
 }
 plot.addEventListener("pointerup", release);
 plot.addEventListener("pointercancel", release);
-plot.addEventListener("pointerleave", () => readAt(null));
+plot.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") readAt(null); });
 
 plot.addEventListener("dblclick", (event) => zoom(0.4, frameOf(plot, state.view).point(xOf(event, plot))));
 
