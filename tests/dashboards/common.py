@@ -15,6 +15,8 @@ ROOT = HERE.parent.parent
 RULES = ROOT / "deploy/prometheus/rules/rules.yaml"
 CACHE = pathlib.Path(os.environ.get("MILVUS_AUTOSCALER_CACHE") or pathlib.Path.home() / ".cache/milvus-autoscaler")
 PYYAML = "pyyaml==6.0.3"
+# Series that Prometheus makes itself, and their labels beside those of the scrape.
+OF_PROMETHEUS = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity"}}
 
 
 def with_yaml():
