@@ -17,9 +17,20 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  What it would have done on a load of yours, and what that would have saved:
+    autoscaler simulate --trace load.csv
+  Whether Milvus, Prometheus and the cluster are fit for it:
+    autoscaler doctor --policy policy.yaml
+  What it would do now, and why:
+    autoscaler recommend --policy policy.yaml
+
+Each command has more of them: autoscaler COMMAND --help";
+
 /// Keeps Milvus QueryNodes ahead of their load: forecasts demand and sets replicas or HPA bounds before it arrives.
 #[derive(Debug, Parser)]
-#[command(name = "autoscaler", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "autoscaler", version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -27,23 +38,35 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Crd(crd::Arguments),
+    Simulate(Box<simulate::Arguments>),
+    Record(record::Arguments),
     Doctor(doctor::Arguments),
     Recommend(recommend::Arguments),
-    Record(record::Arguments),
     Run(run::Arguments),
-    Simulate(Box<simulate::Arguments>),
+    Crd(crd::Arguments),
 }
 
 /// Why a command failed, by whose fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A fault outside: network, cluster. Exit code 1.
-    #[error("{0:#}")]
+    #[error("{}", told(.0))]
     Outside(anyhow::Error),
     /// Bad usage or bad input. Exit code 2.
-    #[error("{0:#}")]
+    #[error("{}", told(.0))]
     Input(anyhow::Error),
+}
+
+/// The error and its causes, each once: many errors name their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += ": ";
+            text += &cause;
+        }
+    }
+    text
 }
 
 impl Failure {
@@ -65,12 +88,12 @@ impl Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Crd(arguments) => crd::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Recommend(arguments) => recommend::run(&arguments),
-        Command::Record(arguments) => record::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
-        Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Crd(arguments) => crd::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,5 +116,22 @@ fn print(text: &str) -> Result<(), Failure> {
         // Whoever read has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("standard output").map_err(Failure::Outside),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::policy::PolicyError;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let source = io::Error::other("no such file");
+        let error = PolicyError::Read { path: "a.yaml".into(), source };
+        assert_eq!(Failure::input(error).to_string(), "a.yaml: cannot be read: no such file");
+        let error = anyhow::Error::new(io::Error::other("the disk is full")).context("cannot write b");
+        assert_eq!(Failure::Outside(error).to_string(), "cannot write b: the disk is full");
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use jiff::SignedDuration;
 use rayon::prelude::*;
 
@@ -49,10 +49,14 @@ over the step. Timestamps are RFC 3339 or Unix seconds.";
 
 /// Replay a recorded load through the autoscaler and its rivals, and score them
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES, after_help = "With --help: examples and details.")]
+#[command(
+    after_long_help = EXAMPLES,
+    after_help = "With --help: examples and details.",
+    group = ArgGroup::new("load").args(["traces", "scenarios", "prometheus"]).required(true).multiple(true)
+)]
 pub(super) struct Arguments {
     /// CSV file with the load; several are replayed in parallel
-    #[arg(long = "trace", value_name = "FILE", required_unless_present_any = ["scenarios", "prometheus"], conflicts_with = "prometheus")]
+    #[arg(long = "trace", value_name = "FILE", conflicts_with = "prometheus")]
     traces: Vec<PathBuf>,
 
     /// YAML file that describes a load, as in simulations/, and a policy for it
@@ -310,7 +314,9 @@ fn setup(
     }
     let (min, max) = (policy.min_replicas, policy.max_replicas);
     if min > max {
-        return Err(Failure::Input(anyhow!("the fewest replicas ({min}) are above the most ({max})")));
+        return Err(Failure::Input(anyhow!(
+            "the fewest replicas ({min}) are above the most ({max}); see --min-replicas, --max-replicas and the policy"
+        )));
     }
     let capacity = match (arguments.qps_per_replica, &policy.capacity) {
         (Some(per_replica), _) => Capacity::Linear { per_replica },

@@ -370,8 +370,8 @@ mod tests {
         let cases = [
             ("", None, None, "empty"),
             ("\n\n", None, None, "empty"),
-            ("timestamp,qps\n", None, None, "0 row(s)"),
-            ("timestamp,qps\n0,1\n", None, None, "1 row(s)"),
+            ("timestamp,qps\n", None, None, "rows of data: 0"),
+            ("timestamp,qps\n0,1\n", None, None, "rows of data: 1"),
             ("timestamp\n0\n", Some(1), None, "lacks the column \"qps\""),
             ("time,qps\n", Some(1), None, "unknown column \"time\""),
             ("timestamp,QPS\n", Some(1), None, "did you mean \"qps\"?"),

@@ -214,7 +214,7 @@ pub enum Fault {
     #[error("more than 10 years after the first row; split the trace")]
     TooLong,
     /// Fewer than two rows.
-    #[error("{0} row(s) of data; at least two are needed")]
+    #[error("rows of data: {0}; at least two are needed")]
     TooFewRows(usize),
     /// Rows further apart than an hour.
     #[error("rows are {0} s apart; the step may be 1 s to 3600 s")]

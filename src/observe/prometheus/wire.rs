@@ -156,6 +156,11 @@ impl Client {
         }
         let kind = if error.is_connect() { QueryErrorKind::Unreachable } else { QueryErrorKind::BadAnswer };
         let (what, mend) = match kind {
+            QueryErrorKind::Unreachable if is_of_a_cluster(self.url()) => (
+                "no connection",
+                "check spec.prometheus.url and the network policies; outside the cluster, where nobody knows this \
+                 name, use `kubectl port-forward` and --prometheus http://localhost:9090",
+            ),
             QueryErrorKind::Unreachable => {
                 ("no connection", "check spec.prometheus.url and the network policies")
             }
@@ -226,4 +231,10 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..1.5))
+}
+
+/// Whether the host's name is one that only pods know.
+fn is_of_a_cluster(url: &str) -> bool {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.is_some_and(|host| host.ends_with(".svc") || host.contains(".svc."))
 }

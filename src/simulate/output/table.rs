@@ -57,7 +57,7 @@ pub fn head(trace: &Trace, setup: &Setup, outcome: &Outcome, assumed: &[&str]) -
         format!("Load    {}", trace.name()),
         format!(
             "        {} rows of {}, {}; mean {mean}, peak {peak}",
-            thousands(trace.rows() as f64),
+            grouped(trace.rows() as f64),
             duration_text(trace.step().duration()),
             gaps(trace)
         ),
@@ -139,8 +139,8 @@ pub(super) fn cells(score: &Score) -> [String; 10] {
         format!("{:.1}%", score.saving_vs_static * 100.0),
         share(score.violation_ratio),
         share(score.lost_ratio),
-        format!("{:.1}", score.replicas_added_per_day),
-        format!("{:.1}", score.scale_events_per_day),
+        rate(score.replicas_added_per_day),
+        rate(score.scale_events_per_day),
         score.peak_replicas.to_string(),
         format!("{:.2}", score.slo_adjusted_cost),
     ]
@@ -157,20 +157,27 @@ pub(super) fn share(ratio: f64) -> String {
     format!("{:.decimals$}%", ratio * 100.0)
 }
 
+/// How often a day, within its column.
+fn rate(per_day: f64) -> String {
+    if per_day < 1000.0 { format!("{per_day:.1}") } else { grouped(per_day) }
+}
+
 /// A number without decimals, or with one below 100, with a comma after each three digits.
 pub(super) fn thousands(number: f64) -> String {
-    if number < 100.0 {
-        return format!("{number:.1}");
-    }
+    if number < 100.0 { format!("{number:.1}") } else { grouped(number) }
+}
+
+/// A number without decimals, with a comma after each three digits.
+pub(super) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
-    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
+            text.push(',');
         }
-        grouped.push(digit);
+        text.push(digit);
     }
-    grouped
+    text
 }
 
 #[cfg(test)]
@@ -182,6 +189,9 @@ mod tests {
         assert_eq!(thousands(1_234_567.4), "1,234,567");
         assert_eq!(thousands(999.6), "1,000");
         assert_eq!(thousands(99.94), "99.9");
+        assert_eq!(grouped(3.0), "3");
+        assert_eq!(rate(999.94), "999.9");
+        assert_eq!(rate(15_840.0), "15,840");
         assert_eq!(share(0.0), "0%");
         assert_eq!(share(0.00031), "0.031%");
         assert_eq!(share(0.0589), "5.89%");
