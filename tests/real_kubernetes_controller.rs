@@ -319,6 +319,29 @@ async fn an_hpa_gets_its_bounds_ahead_and_scales_itself_and_gets_them_back() {
     assert_eq!((before.spec, before.metadata.annotations), (after.spec, after.metadata.annotations));
 }
 
+/// Uninstalled before its policies, which then wait: installed again, it finishes.
+#[tokio::test]
+async fn a_policy_deleted_without_a_controller_is_finished_by_the_next() {
+    let scene = Scene::set(150.0).await;
+    scene.deployment(1).await;
+    let hpas = hpa(&scene, "any-name", None).await;
+    let before = hpas.get("any-name").await.unwrap();
+    scene.policy(|_| {}).await;
+    let uninstalled = scene.controller("first");
+    eventually("a floor", SOON, || async { equal(bounds(&hpas, "any-name").await?, &(2, 4)) }).await;
+    drop(uninstalled);
+    scene.policies().delete("querynode", &DeleteParams::default()).await.unwrap();
+    let waits = scene.policies().get("querynode").await.unwrap();
+    assert!(waits.metadata.deletion_timestamp.is_some());
+    let _again = scene.controller("second");
+    eventually("the policy gone", 2 * SOON, || async {
+        equal(scene.policies().get_opt("querynode").await.unwrap().is_none(), &true)
+    })
+    .await;
+    let after = hpas.get("any-name").await.unwrap();
+    assert_eq!((before.spec, before.metadata.annotations), (after.spec, after.metadata.annotations));
+}
+
 #[tokio::test]
 async fn preview_writes_nothing_but_its_status() {
     let scene = Scene::set(450.0).await;
