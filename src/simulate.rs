@@ -13,5 +13,5 @@ mod window;
 pub use demand::{Demand, TooShort};
 pub use plant::{Fleet, Plant};
 pub use replay::{Change, Replay, replay};
-pub use run::{Outcome, Setup, derived_capacity, simulate, simulate_watched};
+pub use run::{Outcome, Setup, derived_capacity, simulate, simulate_own, simulate_watched};
 pub use score::{Coverage, ForecastScore, Pinball, Score};

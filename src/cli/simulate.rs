@@ -13,7 +13,6 @@ use rayon::prelude::*;
 use super::progress::Progress;
 use super::prometheus::Access;
 use super::{Failure, cluster, record, values};
-use crate::capacity::{Capacity, CapacityError};
 use crate::observe::recording::Recorded;
 use crate::observe::{Queries, Recording, Trace, csv};
 use crate::policy::{self, ClusterPolicy, DemandUnit, GivenCapacity, Policy};
@@ -23,11 +22,8 @@ use crate::simulate::output::summary::Summary;
 use crate::simulate::output::{report, table, timeline};
 use crate::simulate::scenario::Scenario;
 use crate::simulate::strategy::StrategyKind;
-use crate::simulate::{Demand, Outcome, Plant, Setup, derived_capacity, simulate_watched};
+use crate::simulate::{Demand, Outcome, Setup, simulate_watched};
 use crate::units::{Qps, Replicas};
-
-/// The lead time where neither an option nor the policy says one.
-const LEAD_TIME: SignedDuration = SignedDuration::from_mins(15);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -304,44 +300,39 @@ fn setup(
     policy: Option<Policy>,
     demand: &Demand,
 ) -> Result<(Setup, Vec<&'static str>), Failure> {
-    let given = policy.is_some();
-    let mut assumed = Vec::new();
-    let mut policy = policy.unwrap_or_else(|| Policy::with_bounds(Replicas(2), Replicas(60)));
+    let assumed = assumed(arguments, policy.as_ref());
+    let mut policy = policy.unwrap_or_else(Setup::assumed_policy);
     policy.min_replicas = arguments.min_replicas.map_or(policy.min_replicas, Replicas);
     policy.max_replicas = arguments.max_replicas.map_or(policy.max_replicas, Replicas);
-    if !given && (arguments.min_replicas.is_none() || arguments.max_replicas.is_none()) {
-        assumed.push("bounds");
-    }
+    policy.capacity = arguments.qps_per_replica.map(GivenCapacity::PerReplica).or(policy.capacity);
+    policy.lead_time = arguments.lead_time.or(policy.lead_time);
     let (min, max) = (policy.min_replicas, policy.max_replicas);
     if min > max {
         return Err(Failure::Input(anyhow!(
             "the fewest replicas ({min}) are above the most ({max}); see --min-replicas, --max-replicas and the policy"
         )));
     }
-    let capacity = match (arguments.qps_per_replica, &policy.capacity) {
-        (Some(per_replica), _) => Capacity::Linear { per_replica },
-        (None, Some(capacity)) => given_capacity(capacity).map_err(Failure::input)?,
-        (None, None) => {
-            assumed.push("capacity (99.9th percentile / 20)");
-            derived_capacity(demand)
-        }
-    };
-    let lead_time = arguments.lead_time.or(policy.lead_time).unwrap_or_else(|| {
-        assumed.push("lead time");
-        LEAD_TIME
-    });
-    let plant = Plant { step: arguments.step, lead_time, drain_time: arguments.drain, capacity, min, max };
-    let strategies = strategies(arguments);
-    let setup =
-        Setup { plant, policy, warmup: arguments.warmup, slo_weight: arguments.slo_weight, strategies };
+    let mut setup = Setup::new(policy, demand).map_err(Failure::input)?;
+    setup.plant.drain_time = arguments.drain;
+    setup.warmup = arguments.warmup;
+    setup.slo_weight = arguments.slo_weight;
+    setup.strategies = strategies(arguments);
     Ok((setup, assumed))
 }
 
-fn given_capacity(capacity: &GivenCapacity) -> Result<Capacity, CapacityError> {
-    match capacity {
-        GivenCapacity::PerReplica(per_replica) => Capacity::linear(*per_replica),
-        GivenCapacity::Curve(points) => Capacity::curve(points),
+/// What neither an option nor the policy says.
+fn assumed(arguments: &Arguments, policy: Option<&Policy>) -> Vec<&'static str> {
+    let mut assumed = Vec::new();
+    if policy.is_none() && (arguments.min_replicas.is_none() || arguments.max_replicas.is_none()) {
+        assumed.push("bounds");
     }
+    if arguments.qps_per_replica.is_none() && policy.is_none_or(|policy| policy.capacity.is_none()) {
+        assumed.push("capacity (99.9th percentile / 20)");
+    }
+    if arguments.lead_time.is_none() && policy.is_none_or(|policy| policy.lead_time.is_none()) {
+        assumed.push("lead time");
+    }
+    assumed
 }
 
 /// What is asked for, each once; all if nothing is.

@@ -7,13 +7,19 @@ use super::demand::Demand;
 use super::plant::Plant;
 use super::replay::{Replay, replay};
 use super::score::{ForecastScore, Scope, Score, paid_seconds, score, score_forecast};
-use super::strategy::{Context, StrategyKind};
-use crate::capacity::Capacity;
-use crate::policy::Policy;
-use crate::units::Qps;
+use super::strategy::{Context, Strategy, StrategyKind};
+use crate::capacity::{Capacity, CapacityError};
+use crate::policy::{GivenCapacity, Policy};
+use crate::units::{Qps, Replicas};
 
 /// The warm-up that is used unless half the trace is shorter.
 const WARMUP: SignedDuration = SignedDuration::from_hours(21 * 24);
+/// The lead time where nobody says one.
+const LEAD_TIME: SignedDuration = SignedDuration::from_mins(15);
+/// How long a replica that stops serving is paid where nobody says it.
+const DRAIN_TIME: SignedDuration = SignedDuration::from_mins(2);
+/// What the share of steps in violation weighs against cost where nobody says it.
+const SLO_WEIGHT: f64 = 30.0;
 
 /// What is simulated, besides the load.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +34,36 @@ pub struct Setup {
     pub policy: Policy,
     /// What is replayed and reported, in this order.
     pub strategies: Vec<StrategyKind>,
+}
+
+impl Setup {
+    /// The policy where nobody gives one: bounds for a fleet of about twenty at the peak.
+    #[must_use]
+    pub fn assumed_policy() -> Policy {
+        Policy::with_bounds(Replicas(2), Replicas(60))
+    }
+
+    /// Every strategy on the fleet that `policy` describes, with defaults for what it leaves open.
+    ///
+    /// # Errors
+    /// If the policy's capacity cannot be used.
+    pub fn new(policy: Policy, demand: &Demand) -> Result<Self, CapacityError> {
+        let capacity = match &policy.capacity {
+            Some(GivenCapacity::PerReplica(per_replica)) => Capacity::linear(*per_replica)?,
+            Some(GivenCapacity::Curve(points)) => Capacity::curve(points)?,
+            None => derived_capacity(demand),
+        };
+        let plant = Plant {
+            step: demand.seen().step(),
+            lead_time: policy.lead_time.unwrap_or(LEAD_TIME),
+            drain_time: DRAIN_TIME,
+            capacity,
+            min: policy.min_replicas,
+            max: policy.max_replicas,
+        };
+        let strategies = StrategyKind::ALL.to_vec();
+        Ok(Self { plant, warmup: None, slo_weight: SLO_WEIGHT, policy, strategies })
+    }
 }
 
 /// What came out.
@@ -67,6 +103,23 @@ pub fn simulate(demand: Demand, setup: &Setup) -> Outcome {
 /// As [`simulate`]; `stepped` hears of each strategy's every step.
 #[must_use]
 pub fn simulate_watched(demand: Demand, setup: &Setup, stepped: &(dyn Fn(StrategyKind) + Sync)) -> Outcome {
+    simulate_after(Vec::new(), demand, setup, stepped)
+}
+
+/// As [`simulate`], with a strategy of one's own before the others.
+#[must_use]
+pub fn simulate_own(own: &mut dyn Strategy, demand: Demand, setup: &Setup) -> Outcome {
+    let own = replay(own, &demand, &setup.plant, || {});
+    simulate_after(vec![own], demand, setup, &|_| {})
+}
+
+/// Replays the strategies of `setup`, and scores them after those that were replayed before.
+fn simulate_after(
+    mut replays: Vec<Replay>,
+    demand: Demand,
+    setup: &Setup,
+    stepped: &(dyn Fn(StrategyKind) + Sync),
+) -> Outcome {
     let scored_from = warmup_steps(&demand, setup);
     let context = Context {
         plant: &setup.plant,
@@ -77,13 +130,14 @@ pub fn simulate_watched(demand: Demand, setup: &Setup, stepped: &(dyn Fn(Strateg
     };
     let run =
         |kind: &StrategyKind| replay(kind.build(context).as_mut(), &demand, &setup.plant, || stepped(*kind));
-    let mut replays: Vec<Replay> = with_yardsticks(&setup.strategies).par_iter().map(run).collect();
+    let reported = replays.len() + setup.strategies.len();
+    replays.par_extend(with_yardsticks(&setup.strategies).par_iter().map(run));
     let scope = Scope { demand: &demand, plant: &setup.plant, from: scored_from };
     let paid = |kind: StrategyKind| {
         replays.iter().find(|r| r.name == kind.name()).map_or(0.0, |replay| paid_seconds(replay, scope))
     };
     let (oracle, fixed) = (paid(StrategyKind::Oracle), paid(StrategyKind::Static));
-    replays.truncate(setup.strategies.len());
+    replays.truncate(reported);
     let scores = replays.iter().map(|r| score(r, oracle, fixed, scope, setup.slo_weight)).collect();
     let forecast = replays.iter().find_map(|replay| score_forecast(replay, scope));
     let (scored_from_time, steps) = (scope.start(), scope.steps().count());
