@@ -7,22 +7,34 @@ use jiff::Timestamp;
 use milvus_autoscaler::series::{Series, Step};
 use milvus_autoscaler::units::Qps;
 
-/// This many days of demand at `step`, from a Monday on; different for each `seed`.
+/// When every load starts: a Monday.
+pub(crate) fn start() -> Timestamp {
+    "2026-01-05T00:00:00Z".parse().expect("a time")
+}
+
+/// This many days of demand at `step`; different for each `seed`.
 pub(crate) fn days(days: usize, step: Step, seed: u64) -> Series {
-    let start: Timestamp = "2026-01-05T00:00:00Z".parse().expect("a time");
-    let mut series = Series::new(start, step);
+    let mut series = Series::new(start(), step);
+    samples(step, seed).take(days * steps_a_day(step)).for_each(|demand| series.push(Some(demand)));
+    series
+}
+
+/// Demand at `step` without end.
+pub(crate) fn samples(step: Step, seed: u64) -> impl Iterator<Item = Qps> {
     let mut random = Random(seed.wrapping_mul(2).wrapping_add(1));
     let mut drift = 0.0;
-    let steps_a_day = 86_400 / step.seconds() as usize;
-    for index in 0..days * steps_a_day {
-        let day = index as f64 / steps_a_day as f64;
+    (0_u32..).map(move |index| {
+        let day = f64::from(index) / steps_a_day(step) as f64;
         let weekend = if day % 7.0 < 5.0 { 1.0 } else { 0.4 };
         let hump = (1.0 + (TAU * (day - 0.3)).sin()).powi(2) / 4.0;
         drift = 0.99 * drift + 0.01 * random.centered();
         let noise = (drift + 0.02 * random.centered()).exp();
-        series.push(Some(Qps::clamped((100.0 + 900.0 * weekend * hump) * noise)));
-    }
-    series
+        Qps::clamped((100.0 + 900.0 * weekend * hump) * noise)
+    })
+}
+
+pub(crate) fn steps_a_day(step: Step) -> usize {
+    86_400 / step.seconds() as usize
 }
 
 /// A linear congruential generator (Knuth's MMIX constants): reproducible on any machine.
