@@ -3,8 +3,8 @@
 //!
 //! `cargo bench --bench growth`
 //!
-//! Each row is measured in a process of its own; a time is the fastest of several, as other work on the machine only
-//! adds to it. It fails if time grows faster than the work, or memory with the history. Needs Linux, for memory.
+//! Each row is measured in a process of its own. Time is that on the CPU, so that other work on the machine does not
+//! count. It fails if time grows faster than the work, or memory with the history. Needs Linux, which counts both.
 
 mod load;
 
@@ -12,12 +12,11 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use milvus_autoscaler::capacity::Capacity;
-use milvus_autoscaler::decide::{Fleet, Memory, Rules, Situation, decide};
+use milvus_autoscaler::decide::{Fleet, Memory, Situation, decide};
 use milvus_autoscaler::forecast::{Config, Forecaster, Parts};
 use milvus_autoscaler::policy::Policy;
 use milvus_autoscaler::series::Step;
@@ -27,8 +26,11 @@ use serde::{Deserialize, Serialize};
 const WEEKS: [usize; 4] = [1, 4, 8, 52];
 const STEPS: [u32; 3] = [10, 60, 300];
 const SERIES: [usize; 3] = [1, 100, 1000];
-/// The history of each of several series: with it, memory is as full as it gets.
-const WEEKS_OF_SEVERAL: usize = 5;
+/// The history of each of several series.
+const WEEKS_OF_SEVERAL: usize = 4;
+/// Work is repeated until it has been done for this many samples, so that it takes longer than the clock is fine.
+const MEASURED_SAMPLES: usize = 300_000;
+const MEASURED_DECISIONS: usize = 10_000;
 
 /// Measure how time and memory grow with history, step and number of series
 #[derive(Debug, Parser)]
@@ -169,108 +171,98 @@ impl Case {
     }
 }
 
-/// A load that goes on without end, and all that is kept for it.
-struct Kept<I> {
-    demand: I,
-    forecaster: Forecaster,
-    rules: Rules,
-    memory: Memory,
-}
-
 fn config(step: Step) -> Config {
     Config { step, lead: 900 / step.seconds() as usize, calendar: Arc::default(), parts: Parts::default() }
 }
 
-fn kept(step: Step, seed: u64) -> Kept<impl Iterator<Item = Qps>> {
-    let capacity = Capacity::Linear { per_replica: Qps::clamped(50.0) };
-    Kept {
-        demand: load::samples(step, seed),
-        forecaster: Forecaster::new(config(step), load::start()),
-        rules: Policy::with_bounds(Replicas(2), Replicas(60)).rules(capacity),
-        memory: Memory::default(),
-    }
+/// A load that goes on without end, and what has learned it so far.
+struct Learned<I> {
+    demand: I,
+    forecaster: Forecaster,
 }
 
-impl<I: Iterator<Item = Qps>> Kept<I> {
-    /// Learns a day; the time that it took.
-    fn learn(&mut self, samples: &mut Vec<Qps>, steps: usize) -> Duration {
-        samples.clear();
-        samples.extend(self.demand.by_ref().take(steps));
-        let began = Instant::now();
-        samples.iter().for_each(|demand| self.forecaster.observe(Some(*demand)));
-        began.elapsed()
-    }
-
-    /// The newest sample taken, demand forecast, replicas decided.
-    fn decide(&mut self) {
-        let demand = self.demand.next();
-        self.forecaster.observe(demand);
-        let forecast = self.forecaster.forecast();
-        let fleet = Fleet { desired: Replicas(12), ready: Replicas(12), arrivals: &[] };
-        let situation = Situation {
-            now: self.forecaster.next_step(),
-            demand,
-            forecast: forecast.as_ref(),
-            fleet,
-            floors: &[],
-            guards: &[],
-            pressure: None,
-        };
-        black_box(decide(&self.rules, &mut self.memory, &situation));
-    }
+fn learned(case: Case, step: Step, seed: u64) -> Learned<impl Iterator<Item = Qps>> {
+    let mut demand = load::samples(step, seed);
+    let mut forecaster = Forecaster::new(config(step), load::start());
+    demand.by_ref().take(case.samples()).for_each(|demand| forecaster.observe(Some(demand)));
+    Learned { demand, forecaster }
 }
 
 fn measure(case: Case) -> anyhow::Result<Measured> {
     let step = case.step()?;
-    let steps_a_day = load::steps_a_day(step);
-    let mut samples = Vec::with_capacity(steps_a_day);
     // What is made once for all is not memory of a series.
-    let mut first = kept(step, 0);
-    first.learn(&mut samples, steps_a_day);
-    first.decide();
-    drop(first);
-
+    drop(learned(Case { weeks: 1, ..case }, step, 0).forecaster.forecast());
     let before = resident_kibibytes()?;
-    let mut all: Vec<_> = (1..).take(case.series).map(|seed| kept(step, seed)).collect();
-    let mut days = Vec::with_capacity(case.days());
-    for _ in 0..case.days() {
-        days.push(all.iter_mut().map(|kept| kept.learn(&mut samples, steps_a_day)).sum::<Duration>());
-    }
-    let last_week = days.split_off(case.days() - 7);
-    let learn = fastest(last_week) / (case.series * steps_a_day) as f64;
-
-    let rounds = 1 + 200 / case.series;
-    let decisions = (0..20).map(|_| {
-        let began = Instant::now();
-        (0..rounds).for_each(|_| all.iter_mut().for_each(Kept::decide));
-        began.elapsed()
-    });
-    let decision = fastest(decisions) / (rounds * case.series) as f64;
+    let mut all: Vec<_> = (1..).take(case.series).map(|seed| learned(case, step, seed)).collect();
     let memory = (resident_kibibytes()? - before) / case.series as f64;
-    drop(all);
-
-    let history = load::days(case.days(), step, 1);
-    let refits = (0..3).map(|_| {
-        let began = Instant::now();
-        black_box(Forecaster::fit(config(step), &history).forecast());
-        began.elapsed()
-    });
     Ok(Measured {
-        learn_nanoseconds: learn * 1e9,
-        decision_microseconds: decision * 1e6,
         memory_kibibytes: memory,
-        refit_milliseconds: fastest(refits) * 1e3,
+        decision_microseconds: 1e6 * decision_seconds(&all)?,
+        learn_nanoseconds: 1e9 * learn_seconds(&mut all, 7 * load::steps_a_day(step))?,
+        refit_milliseconds: 1e3 * refit_seconds(case, step)?,
     })
 }
 
-/// In seconds.
-fn fastest(times: impl IntoIterator<Item = Duration>) -> f64 {
-    times.into_iter().min().unwrap_or_default().as_secs_f64()
+/// Demand forecast and replicas decided, for one series after another.
+fn decision_seconds<I>(all: &[Learned<I>]) -> anyhow::Result<f64> {
+    let capacity = Capacity::Linear { per_replica: Qps::clamped(50.0) };
+    let rules = Policy::with_bounds(Replicas(2), Replicas(60)).rules(capacity);
+    let mut memory = Memory::default();
+    let began = cpu_seconds()?;
+    let decisions = MEASURED_DECISIONS.next_multiple_of(all.len());
+    for Learned { forecaster, .. } in all.iter().cycle().take(decisions) {
+        let forecast = forecaster.forecast();
+        let situation = Situation {
+            now: forecaster.next_step(),
+            demand: Some(Qps::clamped(500.0)),
+            forecast: forecast.as_ref(),
+            fleet: Fleet { desired: Replicas(12), ready: Replicas(12), arrivals: &[] },
+            floors: &[],
+            guards: &[],
+            pressure: None,
+        };
+        black_box(decide(&rules, &mut memory, &situation));
+    }
+    Ok((cpu_seconds()? - began) / decisions as f64)
+}
+
+/// A sample of the week after the history.
+fn learn_seconds<I: Iterator<Item = Qps>>(all: &mut [Learned<I>], week: usize) -> anyhow::Result<f64> {
+    let repeats = MEASURED_SAMPLES.div_ceil(week * all.len());
+    let mut seconds = 0.0;
+    for Learned { demand, forecaster } in all.iter_mut() {
+        let samples: Vec<Qps> = demand.by_ref().take(week).collect();
+        for _ in 0..repeats {
+            let mut forecaster = forecaster.clone();
+            let began = cpu_seconds()?;
+            samples.iter().for_each(|demand| forecaster.observe(Some(*demand)));
+            seconds += cpu_seconds()? - began;
+        }
+    }
+    Ok(seconds / (repeats * week * all.len()) as f64)
+}
+
+/// The whole history of one series, and a forecast.
+fn refit_seconds(case: Case, step: Step) -> anyhow::Result<f64> {
+    let history = load::days(case.days(), step, 1);
+    let repeats = MEASURED_SAMPLES.div_ceil(case.samples());
+    let began = cpu_seconds()?;
+    for _ in 0..repeats {
+        black_box(Forecaster::fit(config(step), &history).forecast());
+    }
+    Ok((cpu_seconds()? - began) / repeats as f64)
+}
+
+/// The time that this process has been on a CPU.
+fn cpu_seconds() -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string("/proc/self/schedstat").context("time is read as Linux counts it")?;
+    let nanoseconds = text.split_whitespace().next().context("nothing in /proc/self/schedstat")?;
+    Ok(nanoseconds.parse::<f64>()? / 1e9)
 }
 
 /// Memory of this process that is resident, as Linux counts it, without the program itself.
 fn resident_kibibytes() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("memory is read as Linux shows it")?;
+    let status = std::fs::read_to_string("/proc/self/status").context("memory is read as Linux counts it")?;
     let line =
         status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon in /proc")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
