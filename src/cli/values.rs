@@ -5,9 +5,9 @@ use jiff::SignedDuration;
 use crate::policy::text::DurationText;
 use crate::series::Step;
 
-/// A duration such as `28d` or `1h30m`.
+/// A duration such as `28d` or `1h30m`; 0 needs no unit.
 pub(super) fn duration(text: &str) -> Result<SignedDuration, String> {
-    DurationText::from(text).parse()
+    if text == "0" { Ok(SignedDuration::ZERO) } else { DurationText::from(text).parse() }
 }
 
 /// The step of a trace.
@@ -28,4 +28,16 @@ pub(super) fn range(text: &str) -> Result<SignedDuration, String> {
 /// A number of replicas that a policy could ask for.
 pub(super) fn replicas() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(crate::policy::MOST_REPLICAS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_zero_needs_no_unit() {
+        assert_eq!(duration("0"), Ok(SignedDuration::ZERO));
+        assert!(duration("5").is_err());
+        assert!(step("0").is_err());
+    }
 }
