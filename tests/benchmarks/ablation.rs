@@ -200,31 +200,22 @@ impl Strategy for Assembled {
 }
 
 fn print(loads: &[Load], results: &[Vec<Scored>]) {
+    let cost = |scored: &Scored| Some(format!("{:.3}", scored.score.slo_adjusted_cost));
+    let pinball = |scored: &Scored| {
+        Some(format!("{:.2} / {:.2}", 100.0 * pinball_95(scored)?, 100.0 * pinball_99(scored)?))
+    };
+    let coverage = |scored: &Scored| {
+        let coverage = scored.forecast.as_ref()?.coverage;
+        Some(format!("{:.1} / {:.1}", 100.0 * coverage.p95, 100.0 * coverage.p99))
+    };
     println!("SLO-adjusted cost, whole and without each part:\n");
+    println!("{}", per_load(loads, results, variants().len(), cost));
+    println!("Pinball loss at 0.95 / 0.99 of the peak over the lead time, in % of the mean demand:\n");
+    println!("{}", per_load(loads, results, FORECASTS, pinball));
+    println!("Coverage of its 95 % / 99 % quantiles, in %:\n");
+    println!("{}", per_load(loads, results, FORECASTS, coverage));
     println!(
-        "{}",
-        per_load(loads, results, variants().len(), |result| cost(result).map(|j| format!("{j:.3}")))
-    );
-    println!(
-        "Pinball loss of the forecast of the peak over the lead time, at 0.95 / 0.99, over the mean demand in %:\n"
-    );
-    println!(
-        "{}",
-        per_load(loads, results, FORECASTS, |result| {
-            Some(format!("{:.2} / {:.2}", 100.0 * pinball_95(result)?, 100.0 * pinball_99(result)?))
-        })
-    );
-    println!("Coverage of its 95 % and 99 % quantiles:\n");
-    println!(
-        "{}",
-        per_load(loads, results, FORECASTS, |result| {
-            let coverage = result.forecast.as_ref()?.coverage;
-            Some(format!("{:.1} / {:.1}", 100.0 * coverage.p95, 100.0 * coverage.p99))
-        })
-    );
-    println!(
-        "What each part brings: how much worse it is without it, as the mean over the loads, and on how many\n\
-        of them the SLO-adjusted cost is worse or better by more than 0.005 without it:\n"
+        "How much worse it is without a part: means over the loads, and on how many of them by over 0.005:\n"
     );
     let head = ["without", "SLO-adjusted cost", "worse on", "better on", "pinball 0.95", "pinball 0.99"];
     println!("{}", table(&head, &(1..variants().len()).map(|v| brings(results, v)).collect::<Vec<_>>()));
@@ -243,10 +234,6 @@ fn per_load(
         std::iter::once(load.name.clone()).chain(cells).collect()
     };
     table(&head, &loads.iter().zip(results).map(row).collect::<Vec<_>>())
-}
-
-fn cost(result: &Scored) -> Option<f64> {
-    Some(result.score.slo_adjusted_cost)
 }
 
 fn pinball_95(result: &Scored) -> Option<f64> {
