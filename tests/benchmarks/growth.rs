@@ -80,7 +80,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let excesses = excesses(&rows);
     println!();
-    excesses.iter().for_each(|excess| println!("{excess}"));
+    for excess in &excesses {
+        println!("{excess}");
+    }
     Ok(ExitCode::from(u8::from(excesses.iter().any(Excess::is_too_much))))
 }
 
@@ -237,7 +239,9 @@ fn learn_seconds<I: Iterator<Item = Qps>>(all: &mut [Learned<I>], week: usize) -
         for _ in 0..repeats {
             let mut forecaster = forecaster.clone();
             let began = cpu_seconds()?;
-            samples.iter().for_each(|demand| forecaster.observe(Some(*demand)));
+            for demand in &samples {
+                forecaster.observe(Some(*demand));
+            }
             seconds += cpu_seconds()? - began;
         }
     }
