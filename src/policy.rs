@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 pub use crd::{crd, crd_yaml};
 pub use error::{Place, PolicyError, Problem};
@@ -18,7 +18,7 @@ use self::read::{Use, contents, invalid, parsed};
 use crate::calendar::{Calendar, ScheduleBounds, Schedules};
 use crate::capacity::Capacity;
 use crate::decide::behavior::HpaBehavior;
-use crate::decide::{Costs, Rules};
+use crate::decide::{Costs, Floor, Rules};
 use crate::units::{Qps, Ratio, Replicas};
 
 mod crd;
@@ -98,6 +98,20 @@ pub struct Slo {
     pub p99_latency: Option<SignedDuration>,
     /// The share of time in which demand may exceed capacity, above 0.
     pub violation_budget: Ratio,
+}
+
+/// What a policy and its active schedules ask for at one moment.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The rules to decide by. A scheduled minimum is a floor beside them, so that decisions name it, and plans look
+    /// beyond its end.
+    pub rules: Rules,
+    /// What the active schedules ask for at least.
+    pub floor: Option<Floor>,
+    /// The fewest replicas, by policy and active schedules.
+    pub min: Replicas,
+    /// Names of the active schedules.
+    pub active: Vec<String>,
 }
 
 /// A policy with where to read and what to scale.
@@ -200,16 +214,19 @@ impl Policy {
         }
     }
 
-    /// The rules to decide by, for replicas of `capacity`.
+    /// What holds at `now` for replicas of `capacity`: the same for the controller and for simulations.
     #[must_use]
-    pub fn rules(&self, capacity: Capacity) -> Rules {
-        Rules {
+    pub fn terms(&self, capacity: Capacity, now: Timestamp) -> Terms {
+        let scheduled = self.schedules.bounds(now);
+        let (min, max) = self.bounds(&scheduled);
+        let rules = Rules {
             capacity,
             min: self.min_replicas,
-            max: self.max_replicas,
+            max,
             costs: Costs::for_budget(self.slo.violation_budget.get()),
             behavior: self.behavior.clone(),
-        }
+        };
+        Terms { rules, floor: scheduled.floor(), min, active: scheduled.active }
     }
 
     /// The bounds in force while schedules ask for `scheduled`. The policy's own bounds hold in any case, and a

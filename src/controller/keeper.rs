@@ -29,11 +29,11 @@ use super::state::{Kept, Remembered, Store};
 use super::status;
 use crate::actuate::{self, Fault, Lever, Survey};
 use crate::capacity::Capacity;
-use crate::decide::{Costs, Decision, Fleet, Outcome, Reason, Rules, Situation, decide};
+use crate::decide::{Decision, Fleet, Outcome, Reason, Rules, Situation, decide};
 use crate::forecast::Forecast;
 use crate::observe::Known;
 use crate::policy::status::MilvusAutoscalerStatus;
-use crate::policy::{ClusterPolicy, MilvusAutoscaler, Mode, Policy};
+use crate::policy::{ClusterPolicy, MilvusAutoscaler, Mode, Policy, Terms};
 use crate::telemetry::{Metrics, Object};
 use crate::units::{Qps, Replicas};
 
@@ -84,6 +84,8 @@ pub(super) struct Keeper {
     in_use: Option<InUse>,
     learner: Learner,
     outlook: Option<Outlook>,
+    /// Why what an earlier run has kept is not known yet.
+    unread: Option<Reason>,
     remembered: Remembered,
     publisher: Publisher,
     saved: f64,
@@ -99,7 +101,10 @@ pub(super) struct Keeper {
 struct Verdicts {
     outcome: Outcome,
     rules: Rules,
+    /// The fewest replicas, by policy and active schedules.
+    min: Replicas,
     forecast: Option<Forecast>,
+    /// What memory and in-memory replicas need.
     floor: Option<Replicas>,
     active: Vec<String>,
     capacity: Result<Capacity, Reason>,
@@ -120,6 +125,7 @@ impl Keeper {
             in_use: None,
             learner: Learner::default(),
             outlook: None,
+            unread: None,
             remembered: Remembered::default(),
             saved: status.saved_replica_hours.unwrap_or(0.0),
             publisher: Publisher::default(),
@@ -199,11 +205,11 @@ impl Keeper {
         survey: Option<Survey>,
         now: Timestamp,
     ) -> Result<MilvusAutoscalerStatus, Reason> {
-        match survey {
-            // What an earlier run has kept is in the cluster.
-            Some(_) => self.outlook = Some(Outlook::new(History::new(now))),
-            None => self.restore_state(now).await,
+        // What an earlier run has kept is in the cluster.
+        if survey.is_none() {
+            self.restore_state(now).await;
         }
+        self.outlook.get_or_insert_with(|| Outlook::new(History::new(now)));
         let policy = self.policy(now).await?;
         let (survey, sighting) = match survey {
             Some(survey) => (Ok(survey), self.sight(&policy.policy, Known::default()).await),
@@ -320,7 +326,7 @@ impl Keeper {
             history: policy.policy.history,
         };
         let load = self.in_use.as_ref().and_then(|in_use| in_use.load.as_ref().ok());
-        let outlook = self.outlook.get_or_insert_with(|| Outlook::new(History::new(now)));
+        let Some(outlook) = &mut self.outlook else { return };
         let learning = outlook.advance(load, purpose, sighting.demand.is_ok(), now, &self.context.fits);
         // What is not learned in time is a gap.
         let _ = tokio::time::timeout(OBSERVING, learning).await;
@@ -336,24 +342,19 @@ impl Keeper {
         now: Timestamp,
     ) -> Verdicts {
         let policy = &policy.policy;
-        let scheduled = policy.schedules.bounds(now);
-        let (min, max) = policy.bounds(&scheduled);
         let capacity = self.learner.capacity(policy, now);
         let lead = self.learner.lead_time(policy);
         let forecast = self.outlook.as_ref().and_then(Outlook::forecast).filter(|_| capacity.is_ok());
-        let rules = Rules {
-            // What is not known is not used: there is neither a forecast nor a demand then.
-            capacity: capacity.clone().unwrap_or(Capacity::Linear { per_replica: Qps::clamped(1.0) }),
-            min,
-            max,
-            costs: Costs::for_budget(policy.slo.violation_budget.get()),
-            behavior: policy.behavior.clone(),
-        };
+        // What is not known is not used: there is neither a forecast nor a demand then.
+        let assumed = Capacity::Linear { per_replica: Qps::clamped(1.0) };
+        let terms = policy.terms(capacity.clone().unwrap_or(assumed), now);
         let mut guards = survey.guards(now, lead);
         guards.extend(sighting.guards.iter().cloned());
         let observed = sighting.observation.as_ref().map(|observation| observation.at);
         guards.extend(observed.and_then(|observed| self.learner.guard(observed)));
-        let floors = self.learner.floors(policy, survey.desired);
+        let mut floors = self.learner.floors(policy, survey.desired);
+        let floor = floors.iter().map(|floor| floor.replicas).max();
+        floors.extend(terms.floor);
         guards.extend(survey.frozen.clone());
         let (ready, arrivals) = survey.helping(now, lead, MINUTE);
         let is_high = sighting.latency.is_some_and(|latency| latency > 1.0);
@@ -368,11 +369,11 @@ impl Keeper {
             guards: &guards,
             pressure: pressure.as_ref(),
         };
-        let mut outcome = decide(&rules, &mut self.remembered.decisions, &situation);
+        let mut outcome = decide(&terms.rules, &mut self.remembered.decisions, &situation);
         explain(&mut outcome, survey, sighting, capacity.as_ref().err(), &guards);
-        let floor = floors.iter().map(|floor| floor.replicas).max();
         let sure = self.learner.is_sure(policy, now);
-        Verdicts { outcome, rules, forecast, floor, active: scheduled.active, capacity, sure, lead }
+        let Terms { rules, min, active, .. } = terms;
+        Verdicts { outcome, rules, min, forecast, floor, active, capacity, sure, lead }
     }
 
     // ── actuate ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -387,7 +388,7 @@ impl Keeper {
         pause: Option<&Pause>,
         now: Timestamp,
     ) -> Result<Option<(Replicas, Replicas)>, Fault> {
-        let replicas = wanted(survey, &verdicts.outcome, sighting.demand.is_ok());
+        let replicas = wanted(survey, verdicts, sighting.demand.is_ok());
         let idle = policy.policy.mode == Mode::Preview || pause.is_some() || survey.frozen.is_some();
         if idle || !self.context.leadership.holds() {
             // What people do by hand meanwhile is theirs to do.
@@ -495,7 +496,8 @@ impl Keeper {
 
     // ── state ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Reads what an earlier run has kept, once.
+    /// Reads what an earlier run has kept, once. Until that has succeeded there is no forecast, so nothing is taken
+    /// away, and nothing is put away, which would replace what could not be read.
     async fn restore_state(&mut self, now: Timestamp) {
         if self.outlook.is_some() {
             return;
@@ -503,13 +505,17 @@ impl Keeper {
         let kept = match self.context.store.load(&self.object.namespace, &self.object.name).await {
             Ok(kept) => kept,
             Err(fault) => {
+                self.context.metrics.count_error(&self.object, fault.kind.label());
                 warn!(
                     namespace = self.object.namespace, name = self.object.name, error = %fault,
                     "the history kept by an earlier run could not be read"
                 );
-                None
+                let message = format!("What an earlier run has kept could not be read: {fault}");
+                self.unread = Some(Reason::new(fault.kind.code(), message));
+                return;
             }
         };
+        self.unread = None;
         let (history, remembered) =
             kept.map_or((None, Remembered::default()), |kept| (kept.history, kept.memory));
         self.remembered = remembered;
@@ -575,14 +581,17 @@ impl Keeper {
     }
 }
 
-/// What to ask for at the lever: what was decided, but bounds are not lowered without trustworthy demand.
-fn wanted(survey: &Survey, outcome: &Outcome, trusted: bool) -> Replicas {
+/// What to ask for at the lever: what was decided. Without trustworthy demand, bounds are not lowered, and only raised
+/// to what the policy, schedules and memory ask for: between its bounds an HPA goes on by what it measures itself.
+fn wanted(survey: &Survey, verdicts: &Verdicts, trusted: bool) -> Replicas {
+    let desired = verdicts.outcome.desired;
     match &survey.lever {
-        Lever::Scale(_) | Lever::Milvus(_) => outcome.desired,
-        Lever::Hpa(_) | Lever::ScaledObject(_) if trusted || outcome.desired > survey.desired => {
-            outcome.desired
+        Lever::Scale(_) | Lever::Milvus(_) => desired,
+        Lever::Hpa(_) | Lever::ScaledObject(_) if trusted || desired > survey.desired => desired,
+        Lever::Hpa(_) | Lever::ScaledObject(_) => {
+            let least = verdicts.min.max(verdicts.floor.unwrap_or_default());
+            survey.lever.current().max(least.min(verdicts.rules.max))
         }
-        Lever::Hpa(_) | Lever::ScaledObject(_) => survey.lever.current(),
     }
 }
 

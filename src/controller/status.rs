@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::clock;
 use crate::decide::behavior::LimitKind;
-use crate::decide::{Decision, Outcome, Plan, Reason, Rules};
+use crate::decide::{Decision, Outcome, Plan, Reason};
 use crate::forecast::{Accuracy, Forecast, REPORTED};
 use crate::policy::status::{
-    Action, BoundsStatus, DecisionStatus, ForecastStatus, MilvusAutoscalerStatus, PlannedChange,
-    ReasonStatus, SignalProposal,
+    Action, DecisionStatus, ForecastStatus, MilvusAutoscalerStatus, PlannedChange, ReasonStatus,
+    SignalProposal,
 };
 use crate::units::{Qps, Replicas};
 
@@ -190,16 +190,6 @@ pub(super) fn planned(plan: &Plan, forecast: &Forecast, now: Timestamp, most: us
     changes.sort_by_key(|change| change.time.0);
     changes.truncate(most);
     changes
-}
-
-/// The bounds in force.
-pub(super) fn bounds(rules: &Rules, floor: Option<Replicas>, active: Vec<String>) -> BoundsStatus {
-    BoundsStatus {
-        min_replicas: count(rules.min),
-        max_replicas: count(rules.max),
-        floor_replicas: floor.map(count),
-        active_schedules: active,
-    }
 }
 
 /// How good the forecast is.

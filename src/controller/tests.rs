@@ -44,6 +44,8 @@ struct World {
     replicas: u32,
     resource: Value,
     kept: Option<Value>,
+    /// Whether what is kept cannot be read now.
+    unreadable: bool,
     scaled: Vec<u64>,
     asked: usize,
     /// The request at which the process dies, and whether that request is still carried out.
@@ -63,9 +65,16 @@ fn world(death: Option<(usize, bool)>) -> Shared {
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 120}},
         },
     });
-    let world =
-        World { now: start(), replicas: 1, resource, kept: None, scaled: Vec::new(), asked: 0, death };
-    Arc::new(Mutex::new(world))
+    Arc::new(Mutex::new(World {
+        now: start(),
+        replicas: 1,
+        resource,
+        kept: None,
+        unreadable: false,
+        scaled: Vec::new(),
+        asked: 0,
+        death,
+    }))
 }
 
 /// A client of the world, and what it says when the process has died.
@@ -97,6 +106,7 @@ impl World {
             ("GET", "pods") => mock::pods(self.replicas),
             ("GET", "horizontalpodautoscalers") => mock::list(&[]),
             ("GET", "querynode") => Some((200, mock::deployment(self.replicas))),
+            ("GET", _) if self.unreadable => mock::failure(500),
             ("GET", _) => self.kept.clone().map_or_else(|| mock::failure(404), |kept| Some((200, kept))),
             ("PATCH", "scale") => {
                 let replicas = call.body["spec"]["replicas"].as_u64().unwrap();
@@ -117,8 +127,13 @@ impl World {
     }
 
     fn is_learned(&self) -> bool {
+        self.forecast_ready()["status"] == "True"
+    }
+
+    /// The condition `ForecastReady`.
+    fn forecast_ready(&self) -> Value {
         let conditions = self.resource["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.iter().any(|one| one["type"] == "ForecastReady" && one["status"] == "True")
+        conditions.into_iter().find(|one| one["type"] == "ForecastReady").unwrap_or_default()
     }
 }
 
@@ -229,4 +244,50 @@ async fn a_death_at_any_request_causes_no_extra_scale_event() {
             assert_eq!(world.scaled, wanted, "died at request {request}, carried out: {carried_out}");
         }
     }
+}
+
+/// One cycle each half minute from one minute to another.
+async fn cycles(world: &Shared, keeper: &mut Keeper, minutes: std::ops::Range<i64>) {
+    for second in (minutes.start * 60..minutes.end * 60).step_by(30) {
+        let now = start() + SignedDuration::from_secs(second);
+        world.lock().unwrap().now = now;
+        keeper.cycle(now).await;
+    }
+}
+
+/// Cycles at one moment until the history is learned.
+async fn learn(world: &Shared, keeper: &mut Keeper) {
+    while !world.lock().unwrap().is_learned() {
+        let now = world.lock().unwrap().now;
+        keeper.cycle(now).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_and_cannot_be_read_is_not_replaced_and_nothing_is_taken_away_meanwhile() {
+    let world = world(None);
+    let kept = Some(json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "kept"}}));
+    {
+        let mut world = world.lock().unwrap();
+        (world.replicas, world.unreadable) = (5, true);
+        world.kept.clone_from(&kept);
+    }
+    let (mut keeper, _) = process(&world);
+    cycles(&world, &mut keeper, -100..-70).await;
+    {
+        let mut world = world.lock().unwrap();
+        assert_eq!((&world.scaled, &world.kept), (&vec![], &kept));
+        let condition = world.forecast_ready();
+        assert_eq!(
+            (&condition["status"], &condition["reason"]),
+            (&json!("Unknown"), &json!("ApiServerUnreachable"))
+        );
+        world.unreadable = false;
+    }
+    learn(&world, &mut keeper).await;
+    cycles(&world, &mut keeper, -70..-40).await;
+    let world = world.lock().unwrap();
+    assert!(world.scaled.last() < Some(&5), "{:?}", world.scaled);
+    assert!(world.kept.as_ref().is_some_and(|now| now["binaryData"].is_object()), "{:?}", world.kept);
 }

@@ -33,7 +33,8 @@ fn decision(criterion: &mut Criterion) {
     let mut forecaster = Forecaster::new(config(), series.start());
     (0..learned).for_each(|step| forecaster.observe(series.get(step)));
     let rules = Policy::with_bounds(Replicas(2), Replicas(60))
-        .rules(Capacity::Linear { per_replica: Qps::clamped(50.0) });
+        .terms(Capacity::Linear { per_replica: Qps::clamped(50.0) }, series.start())
+        .rules;
     let mut memory = Memory::default();
     let mut step = learned;
     criterion.bench_function("decision, with 28 days of minutes in memory", |bencher| {

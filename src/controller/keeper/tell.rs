@@ -12,7 +12,7 @@ use super::super::status::{self, Verdict};
 use super::{Keeper, Next, Verdicts, last_reason};
 use crate::actuate::{self, Fault, Survey};
 use crate::decide::Reason;
-use crate::policy::status::{Action, LastScale, MilvusAutoscalerStatus, OriginalBounds};
+use crate::policy::status::{Action, BoundsStatus, LastScale, MilvusAutoscalerStatus, OriginalBounds};
 use crate::policy::{ClusterPolicy, Mode};
 use crate::telemetry::{Direction, ReplicaKind};
 use crate::units::{Qps, Replicas};
@@ -118,7 +118,12 @@ impl Keeper {
             (Some(plan), Some(forecast)) => status::planned(plan, forecast, now, PLANNED),
             _ => Vec::new(),
         };
-        next.bounds = Some(status::bounds(&verdicts.rules, verdicts.floor, verdicts.active.clone()));
+        next.bounds = Some(BoundsStatus {
+            min_replicas: status::count(verdicts.min),
+            max_replicas: status::count(verdicts.rules.max),
+            floor_replicas: verdicts.floor.map(status::count),
+            active_schedules: verdicts.active.clone(),
+        });
         if let Some(in_use) = &self.in_use {
             self.learner.describe(next, &in_use.policy.policy, survey.ready(), now);
         }
@@ -143,7 +148,8 @@ impl Keeper {
             (None, Err(unknown), Some(_)) => (Verdict::Unknown, unknown.clone()),
             (None, Ok(_), Some(outlook)) => (Verdict::False, outlook.missing()),
             (None, _, None) => {
-                (Verdict::Unknown, Reason::new("ReadingHistory", "Nothing has been read yet."))
+                let reading = || Reason::new("ReadingHistory", "Nothing has been read yet.");
+                (Verdict::Unknown, self.unread.clone().unwrap_or_else(reading))
             }
         };
         status::set_condition(next, status::FORECAST_READY, verdict, &reason, now);
@@ -174,7 +180,7 @@ impl Keeper {
             (ReplicaKind::ready, Some(survey.ready())),
             (ReplicaKind::desired, Some(outcome.desired)),
             (ReplicaKind::floor, verdicts.floor),
-            (ReplicaKind::min, Some(verdicts.rules.min)),
+            (ReplicaKind::min, Some(verdicts.min)),
             (ReplicaKind::max, Some(verdicts.rules.max)),
         ] {
             metrics.set_replicas(object, kind, replicas.map(|replicas| replicas.0));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{Band, Proposal, Strategy, View};
-use crate::decide::{Decision, Fleet, Floor, Memory, Rules, Situation, decide};
+use crate::capacity::Capacity;
+use crate::decide::{Decision, Fleet, Floor, Memory, Situation, decide};
 use crate::forecast::{Config, Forecaster, Parts};
 use crate::policy::Policy;
 use crate::simulate::plant::Plant;
@@ -11,7 +12,7 @@ use crate::simulate::plant::Plant;
 /// Forecasts and decides as the controller does.
 pub(super) struct Predictive {
     policy: Policy,
-    rules: Rules,
+    capacity: Capacity,
     config: Config,
     /// Made at the first step, when the trace's start is known.
     forecaster: Option<Forecaster>,
@@ -22,8 +23,13 @@ impl Predictive {
     pub(super) fn new(plant: &Plant, policy: &Policy) -> Self {
         let calendar = Arc::new(policy.calendar.clone());
         let config = Config { step: plant.step, lead: plant.lead_steps(), calendar, parts: Parts::default() };
-        let rules = policy.rules(plant.capacity.clone());
-        Self { policy: policy.clone(), rules, config, forecaster: None, memory: Memory::default() }
+        Self {
+            policy: policy.clone(),
+            capacity: plant.capacity.clone(),
+            config,
+            forecaster: None,
+            memory: Memory::default(),
+        }
     }
 }
 
@@ -40,10 +46,8 @@ impl Strategy for Predictive {
         }
         let forecast = forecaster.forecast();
         let arrivals: Vec<usize> = view.arrivals.iter().map(|at| at.saturating_sub(view.step)).collect();
-        let scheduled = self.policy.schedules.bounds(view.now);
-        // A scheduled minimum is a floor, so that decisions name it.
-        self.rules.max = self.policy.bounds(&scheduled).1;
-        let floors: Vec<Floor> = scheduled.floor().into_iter().collect();
+        let terms = self.policy.terms(self.capacity.clone(), view.now);
+        let floors: Vec<Floor> = terms.floor.into_iter().collect();
         let situation = Situation {
             now: view.now,
             demand: view.last(),
@@ -53,8 +57,8 @@ impl Strategy for Predictive {
             guards: &[],
             pressure: None,
         };
-        let outcome = decide(&self.rules, &mut self.memory, &situation);
-        self.memory.record_scale(&self.rules, view.now, view.desired, outcome.desired);
+        let outcome = decide(&terms.rules, &mut self.memory, &situation);
+        self.memory.record_scale(&terms.rules, view.now, view.desired, outcome.desired);
         Proposal {
             desired: outcome.desired,
             forecast: forecast.map(|forecast| {
@@ -72,7 +76,6 @@ impl Strategy for Predictive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capacity::Capacity;
     use crate::series::{Series, Step};
     use crate::units::{Qps, Replicas};
     use jiff::SignedDuration;
