@@ -49,6 +49,7 @@ pub(crate) mod tests {
             memory: Reading::Missing,
             loading: Reading::Missing,
             draining: Reading::Missing,
+            copies: Reading::Missing,
             proxies_scraped: 0,
             proxies_ready: None,
             query_nodes: Vec::new(),

@@ -152,6 +152,8 @@ async fn the_learned_capacity_is_near_the_load_at_which_latency_passes_its_targe
         "{:?}",
         memory.status(policy.memory_utilization)
     );
+    let loaded = memory.status(policy.memory_utilization).in_memory_replicas;
+    assert_eq!(loaded, Some(1), "the collection is loaded once: {:?} of it", last.copies);
     let estimate = student.estimate(policy, first.at + SignedDuration::from_secs(660)).unwrap();
     let learned = estimate.capacity.of(ONE).get();
     eprintln!(

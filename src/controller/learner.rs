@@ -153,7 +153,7 @@ impl Learner {
 
     /// What must not be taken away from `current` replicas.
     pub(super) fn floors(&self, policy: &Policy, current: Replicas) -> Vec<Floor> {
-        self.memory.floor(policy.memory_utilization, current).into_iter().collect()
+        self.memory.floors(policy.memory_utilization, current)
     }
 
     /// Why nothing may be taken away, by an observation made at `observed`.
@@ -191,7 +191,8 @@ impl Learner {
         };
         next.lead_time = Some(self.lead_status(policy));
         let memory = self.memory.status(policy.memory_utilization);
-        next.memory = memory.resident_bytes.is_some().then_some(memory);
+        let is_known = memory.resident_bytes.is_some() || memory.in_memory_replicas.is_some();
+        next.memory = is_known.then_some(memory);
     }
 }
 

@@ -6,7 +6,6 @@ use super::{Check, Cluster, Facts, PROMETHEUS, counted};
 use crate::observe::{Observation, Reading};
 use crate::policy::text::duration_text;
 use crate::series::Series;
-use crate::units::Replicas;
 
 /// With less history the week is not known, and the forecast has only days to go by.
 const A_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -26,9 +25,6 @@ pub struct LoadFacts {
     pub history: Result<Series, String>,
     /// Processes whose series lack the label `pod`, if that is known.
     pub without_pod: Option<usize>,
-    /// Rows that QueryNodes hold over rows that are stored, for the collection of which there is most in memory: its
-    /// in-memory replica number, if all of it is loaded.
-    pub copies: Option<f64>,
 }
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
@@ -61,7 +57,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         queue(observation),
         utilization(observation, facts),
         memory(observation),
-        copies(facts),
+        copies(observation, facts),
         loading(observation),
         history(facts),
     ]
@@ -315,16 +311,14 @@ fn memory(observation: &Observation) -> Check {
 }
 
 /// Collections that are loaded several times need as many QueryNodes, or Milvus cannot load them (error 304).
-fn copies(facts: &Facts) -> Check {
+fn copies(observation: &Observation, facts: &Facts) -> Check {
     const NAME: &str = "in-memory";
     let min = facts.policy.policy.min_replicas;
-    let Some(copies) = facts.load.copies else {
+    let Some(copies) = observation.in_memory_replicas().at_least() else {
         let why = "what is loaded and stored is not scraped, or nothing is; compare spec.minReplicas with the \
                    replica_number of your collections";
         return Check::skip(PROMETHEUS, NAME, why);
     };
-    // What is not loaded whole has fewer rows in memory than its copies would; what was just compacted has more.
-    let copies = Replicas::at_least(copies - 0.1).max(Replicas(1));
     let loaded =
         format!("collections are loaded with up to {}", counted(copies.0 as usize, "in-memory replica"));
     if copies > min {

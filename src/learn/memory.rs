@@ -1,25 +1,69 @@
 //! What must stay in memory, and so the fewest QueryNodes that hold it.
+//!
+//! Two things need QueryNodes whatever the load: the data that is resident, and collections that are loaded several
+//! times, each copy of which needs a QueryNode of its own. Milvus does not export how often a collection is loaded, so
+//! the rows in memory are compared with the rows that are stored. Of a collection that is loaded in part this sees too
+//! few copies; then `spec.minReplicas` holds them.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::{Floor, Reason};
-use crate::observe::Observation;
+use crate::observe::{Observation, Reading};
 use crate::policy::status::MemoryStatus;
 use crate::units::{Ratio, Replicas};
 
-/// For how long, at least, what was resident counts. What a stopped QueryNode held is loaded by the others, and memory
-/// that is free for a moment is needed again.
+/// For how long, at least, what was seen counts. What a stopped QueryNode held is loaded by the others, and memory that
+/// is free for a moment is needed again.
 const HELD: SignedDuration = SignedDuration::from_mins(30);
 
-/// Learns how much memory the loaded data needs.
+/// The most that was seen lately, above 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct MemoryLearner {
+struct Most {
     /// When the current period began.
     since: Option<Timestamp>,
-    /// The most resident bytes of all QueryNodes together, in this period and in the one before.
+    /// The most in this period and in the one before.
     most: (f64, f64),
+}
+
+impl Most {
+    fn from_status(value: Option<f64>) -> Self {
+        Self { since: None, most: (value.filter(|value| *value > 0.0).unwrap_or(0.0), 0.0) }
+    }
+
+    /// A reading that leaves something out can raise what is known, never lower it, and none at all changes nothing.
+    fn observe(&mut self, reading: Reading<f64>, at: Timestamp) {
+        if let Some(value) = reading.at_least().filter(usable) {
+            self.most.0 = self.most.0.max(value);
+        }
+        let Some(value) = reading.value().filter(usable) else { return };
+        let since = *self.since.get_or_insert(at);
+        if at.duration_since(since) >= HELD {
+            self.most = (value, self.most.0);
+            self.since = Some(at);
+        }
+    }
+
+    fn get(&self) -> Option<f64> {
+        Some(self.most.0.max(self.most.1)).filter(|most| *most > 0.0)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as filters take it")]
+fn usable(value: &f64) -> bool {
+    value.is_finite() && *value > 0.0
+}
+
+/// Learns how much memory the loaded data needs, and how often it is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct MemoryLearner {
+    /// Resident bytes of all QueryNodes together.
+    resident: Most,
     /// The least memory limit of a QueryNode.
     limit: Option<f64>,
+    /// The largest in-memory replica number.
+    copies: Most,
+    /// The copies that the look before saw, if nothing moved then.
+    copies_before: Option<f64>,
 }
 
 impl MemoryLearner {
@@ -28,52 +72,76 @@ impl MemoryLearner {
     pub fn from_status(status: &MemoryStatus) -> Self {
         let bytes = |bytes: Option<i64>| bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64);
         Self {
-            since: None,
-            most: (bytes(status.resident_bytes).unwrap_or(0.0), 0.0),
+            resident: Most::from_status(bytes(status.resident_bytes)),
             limit: bytes(status.limit_bytes_per_replica),
+            copies: Most::from_status(status.in_memory_replicas.map(f64::from)),
+            copies_before: None,
         }
     }
 
-    /// Takes in what was observed. A reading that leaves QueryNodes out can raise what is held in memory, never lower
-    /// it, and none at all changes nothing.
+    /// Takes in what was observed.
     pub fn observe(&mut self, observation: &Observation) {
-        let usable = |value: &f64| value.is_finite() && *value > 0.0;
         let limits = observation.query_nodes.iter().filter_map(|node| node.memory_limit).filter(usable);
         self.limit = limits.reduce(f64::min).or(self.limit);
-        if let Some(bytes) = observation.memory.at_least().filter(usable) {
-            self.most.0 = self.most.0.max(bytes);
-        }
-        let Some(bytes) = observation.memory.value().filter(usable) else { return };
-        let since = *self.since.get_or_insert(observation.at);
-        if observation.at.duration_since(since) >= HELD {
-            self.most = (bytes, self.most.0);
-            self.since = Some(observation.at);
+        self.resident.observe(observation.memory, observation.at);
+        self.observe_copies(observation);
+    }
+
+    /// A segment that moves is in memory twice for a moment, so copies count only if two looks in a row, at which
+    /// nothing moved, have seen them.
+    fn observe_copies(&mut self, observation: &Observation) {
+        let is_still = |reading: Reading<f64>| reading.value().is_some_and(|moving| moving < 0.5);
+        let still = is_still(observation.loading) && is_still(observation.draining);
+        let copies = observation.in_memory_replicas().map(Replicas::as_f64);
+        let before = std::mem::replace(&mut self.copies_before, copies.at_least().filter(|_| still));
+        if let Some(before) = before.filter(|_| still) {
+            self.copies.observe(copies.map(|copies| copies.min(before)), observation.at);
         }
     }
 
     /// Resident bytes of all QueryNodes together; `None` if they were never seen.
     fn resident(&self) -> Option<f64> {
-        Some(self.most.0.max(self.most.1)).filter(|bytes| *bytes > 0.0)
+        self.resident.get()
     }
 
-    /// The fewest QueryNodes that hold it all, each filled to at most `utilization` of its limit.
+    /// The largest in-memory replica number; `None` if it was never seen.
+    fn in_memory_replicas(&self) -> Option<Replicas> {
+        self.copies.get().map(Replicas::at_least)
+    }
+
+    /// The fewest QueryNodes that hold all data, each filled to at most `utilization` of its limit.
     #[must_use]
     pub fn replicas(&self, utilization: Ratio) -> Option<Replicas> {
         let usable = self.limit? * utilization.get();
         (usable > 0.0).then_some(Replicas::at_least(self.resident()? / usable))
     }
 
-    /// The floor for a fleet of `current`. It keeps what memory needs from being taken away and never asks for more
-    /// than there is: files that are mapped into memory fill whatever memory a new QueryNode brings.
+    /// The floors for a fleet of `current`. They keep what memory and in-memory replicas need from being taken away, and
+    /// never ask for more than there is: files that are mapped into memory fill whatever memory a new QueryNode brings.
     #[must_use]
-    pub fn floor(&self, utilization: Ratio, current: Replicas) -> Option<Floor> {
-        let needed = self.replicas(utilization)?;
+    pub fn floors(&self, utilization: Ratio, current: Replicas) -> Vec<Floor> {
+        let floors = [self.memory_floor(utilization), self.copies_floor()];
+        let held = |floor: Floor| Floor { replicas: floor.replicas.min(current), ..floor };
+        floors.into_iter().flatten().map(held).collect()
+    }
+
+    fn memory_floor(&self, utilization: Ratio) -> Option<Floor> {
+        let replicas = self.replicas(utilization)?;
         let (resident, limit) = (self.resident()? / GIB, self.limit? / GIB);
         let message = format!(
-            "{resident:.1} GiB are resident in all QueryNodes, which fill {needed} of them to {utilization} of their \
-             limit of {limit:.1} GiB."
+            "{resident:.1} GiB are resident in all QueryNodes, which fill {replicas} of them to {utilization} of \
+             their limit of {limit:.1} GiB."
         );
-        Some(Floor { replicas: needed.min(current), reason: Reason::new("MemoryFloor", message) })
+        Some(Floor { replicas, reason: Reason::new("MemoryFloor", message) })
+    }
+
+    fn copies_floor(&self) -> Option<Floor> {
+        let replicas = self.in_memory_replicas().filter(|copies| *copies > Replicas(1))?;
+        let message = format!(
+            "A collection is in memory {replicas} times, by the rows that QueryNodes hold: each of its in-memory \
+             replicas needs a QueryNode of its own."
+        );
+        Some(Floor { replicas, reason: Reason::new("InMemoryReplicas", message) })
     }
 
     /// It for the status.
@@ -81,11 +149,13 @@ impl MemoryLearner {
     pub fn status(&self, utilization: Ratio) -> MemoryStatus {
         #[expect(clippy::cast_possible_truncation, reason = "float casts saturate")]
         let bytes = |value: f64| value as i64;
+        let count = |replicas: Replicas| i32::try_from(replicas.0).ok();
+        let copies = self.in_memory_replicas();
         MemoryStatus {
             resident_bytes: self.resident().map(bytes),
             limit_bytes_per_replica: self.limit.map(bytes),
-            in_memory_replicas: None,
-            floor_replicas: self.replicas(utilization).and_then(|replicas| i32::try_from(replicas.0).ok()),
+            in_memory_replicas: copies.and_then(count),
+            floor_replicas: self.replicas(utilization).max(copies).and_then(count),
         }
     }
 }
@@ -111,16 +181,75 @@ mod tests {
 
     const FULL: Ratio = Ratio::clamped(0.8);
 
+    /// The highest floor for a fleet of `current`.
+    fn floor(learner: &MemoryLearner, current: u32) -> Replicas {
+        let floors = learner.floors(FULL, Replicas(current));
+        floors.iter().map(|floor| floor.replicas).max().unwrap_or_default()
+    }
+
+    /// Rows in memory over rows that are stored, and how much moves.
+    fn loaded(second: i64, copies: f64, moving: f64) -> Observation {
+        let value = |value| Reading::Value { value, at: at(second) };
+        Observation {
+            copies: value(copies),
+            loading: value(moving),
+            draining: value(0.0),
+            ..whole(second, 1.0)
+        }
+    }
+
+    #[test]
+    fn in_memory_replicas_keep_their_query_nodes() {
+        let mut learner = MemoryLearner::default();
+        learner.observe(&loaded(0, 3.0, 0.0));
+        assert_eq!(floor(&learner, 9), Replicas(1), "one look is none");
+        learner.observe(&loaded(30, 2.97, 0.0));
+        assert_eq!(floor(&learner, 9), Replicas(3));
+        assert_eq!(floor(&learner, 2), Replicas(2), "it never asks for more than there is");
+        let reasons: Vec<_> =
+            learner.floors(FULL, Replicas(9)).into_iter().map(|floor| floor.reason.code).collect();
+        assert_eq!(reasons, ["MemoryFloor", "InMemoryReplicas"]);
+        let status = learner.status(FULL);
+        assert_eq!((status.in_memory_replicas, status.floor_replicas), (Some(3), Some(3)));
+        assert_eq!(floor(&MemoryLearner::from_status(&status), 9), Replicas(3), "a restart forgets nothing");
+        // Nothing is read for hours, or of some QueryNodes alone: they may all be there.
+        for hour in 1..9 {
+            learner.observe(&whole(hour * 3600, 1.0));
+            let seen = loaded(hour * 3600 + 30, 1.0, 0.0);
+            learner.observe(&Observation { copies: Reading::Partial { value: 1.0, at: seen.at }, ..seen });
+        }
+        assert_eq!(floor(&learner, 9), Replicas(3));
+        // Released and loaded once: after a while, that is known.
+        for minute in 0..=61 {
+            learner.observe(&loaded(40_000 + 60 * minute, 1.0, 0.0));
+        }
+        assert_eq!(floor(&learner, 9), Replicas(1));
+    }
+
+    #[test]
+    fn what_moves_is_in_memory_twice_and_no_copy() {
+        let mut learner = MemoryLearner::default();
+        for (step, (copies, moving)) in
+            [(1.0, 0.0), (1.4, 3.0), (2.0, 5.0), (1.9, 0.0), (1.0, 0.0), (1.6, 0.0), (1.04, 0.0)]
+                .into_iter()
+                .enumerate()
+        {
+            learner.observe(&loaded(30 * i64::try_from(step).unwrap(), copies, moving));
+            assert_eq!(floor(&learner, 9), Replicas(1), "step {step}");
+        }
+        assert_eq!(learner.status(FULL).in_memory_replicas, Some(1));
+    }
+
     #[test]
     fn the_floor_holds_all_of_it_and_never_asks_for_more_than_there_is() {
         let mut learner = MemoryLearner::default();
-        assert_eq!(learner.floor(FULL, Replicas(9)), None);
+        assert_eq!(learner.floors(FULL, Replicas(9)), []);
         learner.observe(&whole(0, 24.0));
         assert_eq!(learner.replicas(FULL), Some(Replicas(3)));
         learner.observe(&whole(30, 24.1));
         assert_eq!(learner.replicas(FULL), Some(Replicas(4)));
-        assert_eq!(learner.floor(FULL, Replicas(3)).unwrap().replicas, Replicas(3));
-        assert_eq!(learner.floor(FULL, Replicas(9)).unwrap().replicas, Replicas(4));
+        assert_eq!(floor(&learner, 3), Replicas(3));
+        assert_eq!(floor(&learner, 9), Replicas(4));
     }
 
     #[test]
@@ -170,9 +299,7 @@ mod tests {
             }
             let status = learner.status(FULL);
             prop_assert!(status.resident_bytes.is_none_or(|bytes| bytes >= 0));
-            if let Some(floor) = learner.floor(FULL, Replicas(5)) {
-                prop_assert!(floor.replicas <= Replicas(5));
-            }
+            prop_assert!(floor(&learner, 5) <= Replicas(5));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::prometheus::{Answer, Client, QueryError, Sample};
 use super::queries::{Family, Queries, SIGNAL, Signal};
 use super::reading::Reading;
 use crate::policy::DemandUnit;
-use crate::units::Qps;
+use crate::units::{Qps, Replicas};
 
 /// What the cluster knows and Prometheus may not. `None` is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -58,6 +58,9 @@ pub struct Observation {
     pub loading: Reading<f64>,
     /// Segments and channels that stopping QueryNodes still have to give away.
     pub draining: Reading<f64>,
+    /// How often the collection of which there is most in memory is held there: its in-memory replica number, if all of
+    /// it is loaded and nothing moves.
+    pub copies: Reading<f64>,
     /// Proxies that were scraped lately.
     pub proxies_scraped: u32,
     /// Proxies that are Ready, if the cluster says so.
@@ -92,6 +95,15 @@ pub struct QueryNode {
     pub segments: Option<f64>,
     /// Segments and channels that it has to give away before it stops.
     pub draining: Option<f64>,
+}
+
+impl Observation {
+    /// The largest in-memory replica number of the loaded collections, at least, as far as it is seen. What is not loaded
+    /// whole has fewer rows in memory than its copies would; what was just compacted has more.
+    #[must_use]
+    pub fn in_memory_replicas(&self) -> Reading<Replicas> {
+        self.copies.map(|copies| Replicas::at_least(copies - 0.1).max(Replicas(1)))
+    }
 }
 
 impl QueryNode {
@@ -183,6 +195,7 @@ pub fn observation(
         memory: total(|node| node.memory),
         loading: seen.loading(),
         draining: seen.draining(&nodes).partial_if(partial_nodes),
+        copies: seen.copies(&nodes).partial_if(partial_nodes),
         proxies_scraped: u32::try_from(seen.proxies.len()).unwrap_or(u32::MAX),
         proxies_ready: known.ready_proxies,
         query_nodes: nodes,
@@ -404,6 +417,14 @@ impl<'a> Seen<'a> {
         match nodes.iter().filter_map(|node| node.scraped).min() {
             Some(at) => Reading::Value { value: total, at },
             None => self.no_node(nodes),
+        }
+    }
+
+    fn copies(&self, nodes: &[QueryNode]) -> Reading<f64> {
+        let value = self.of(Signal::Copies).next().and_then(|sample| positive(sample.value));
+        match (value, nodes.iter().filter_map(|node| node.scraped).min()) {
+            (Some(value), Some(at)) => Reading::Value { value, at },
+            _ => self.no_node(nodes),
         }
     }
 }

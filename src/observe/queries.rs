@@ -103,11 +103,13 @@ pub enum Signal {
     Loading,
     /// Segments and channels still to be moved away, by stopping process.
     Draining,
+    /// Rows that QueryNodes hold over rows that are stored, for the collection of which there is most in memory.
+    Copies,
 }
 
 impl Signal {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Role,
         Self::Version,
         Self::SinceV2_4,
@@ -127,6 +129,7 @@ impl Signal {
         Self::Segments,
         Self::Loading,
         Self::Draining,
+        Self::Copies,
     ];
 
     /// The value of the label [`SIGNAL`].
@@ -152,6 +155,7 @@ impl Signal {
             Self::Segments => "segments",
             Self::Loading => "loading",
             Self::Draining => "draining",
+            Self::Copies => "copies",
         }
     }
 }
@@ -312,6 +316,7 @@ impl Queries {
                     &self.selector
                 )
             ),
+            Signal::Copies => self.copies(),
         };
         Some(query)
     }
@@ -330,6 +335,17 @@ impl Queries {
         self.series(
             "milvus_querycoord_task_num",
             r#"querycoord_task_type=~"segment_(grow|move)|channel_(grow|move)""#,
+        )
+    }
+
+    /// Milvus exports no replica number, so copies are counted. A coordinator that was active before may still export
+    /// what is stored: it counts once.
+    fn copies(&self) -> String {
+        let held = self.series("milvus_querynode_entity_num", r#"segment_state="Sealed""#);
+        let stored = self.series("milvus_datacoord_stored_rows_num", r#"segment_state="Flushed""#);
+        format!(
+            "max(sum by (collection_id) ({held}) / \
+             (max by (collection_id) (sum by (collection_id, pod, instance) ({stored})) > 0))"
         )
     }
 

@@ -45,7 +45,6 @@ pub(super) async fn facts(arguments: &Arguments, policy: ClusterPolicy) -> Resul
             observation: Err(failure.to_string()),
             history: Err(String::new()),
             without_pod: None,
-            copies: None,
         },
     };
     Ok(Facts { policy, load, cluster: state })
@@ -65,15 +64,15 @@ fn known(cluster: &Cluster) -> Known {
 
 async fn of_load(client: &Client, queries: &Queries, policy: &ClusterPolicy, known: Known) -> LoadFacts {
     let observation = client.observe(queries, policy.prometheus.stale_after, &known).await;
-    let (history, without_pod, copies) = match &observation {
-        Err(_) => (Err(String::new()), None, None),
+    let (history, without_pod) = match &observation {
+        Err(_) => (Err(String::new()), None),
         Ok(observation) => {
             // As coarse as one query can answer.
             let step = Step::from_seconds(300).unwrap_or(Step::MINUTE);
             let past = Past::of_rate(observation.at, policy.policy.history, step, queries.window());
             let history = client.history(&queries.demand(), past).await;
             let history = history.map_err(|error| error.to_string());
-            (history, without_pod(client, queries).await, copies(client, queries).await)
+            (history, without_pod(client, queries).await)
         }
     };
     LoadFacts {
@@ -82,7 +81,6 @@ async fn of_load(client: &Client, queries: &Queries, policy: &ClusterPolicy, kno
         observation: observation.map_err(|error| error.to_string()),
         history,
         without_pod,
-        copies,
     }
 }
 
@@ -91,16 +89,6 @@ async fn without_pod(client: &Client, queries: &Queries) -> Option<usize> {
     let count = client.value(&query).await.ok()?.unwrap_or(0.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of processes")]
     Some(count as usize)
-}
-
-/// Rows that QueryNodes hold over rows that are stored, for the collection of which there is most in memory.
-async fn copies(client: &Client, queries: &Queries) -> Option<f64> {
-    let rows = |name: &str, state: &str| {
-        format!(r#"sum by (collection_id) ({name}{{segment_state="{state}",{}}})"#, queries.selector())
-    };
-    let held = rows("milvus_querynode_entity_num", "Sealed");
-    let stored = rows("milvus_datacoord_stored_rows_num", "Flushed");
-    client.value(&format!("max({held} / ({stored} > 0))")).await.ok()?
 }
 
 async fn of_cluster(kube: &Kube, policy: &ClusterPolicy, namespace: &str, own: &str) -> Cluster {
