@@ -21,6 +21,7 @@ use milvus_autoscaler::policy::MilvusAutoscaler;
 use serde_json::{Value, json};
 use stub::{Answer, PrometheusStub};
 use support::background::Background;
+use support::faults::{Fault, Faults};
 use support::kubelet::{Behaviour, Kubelet};
 use support::kubernetes::{Kubernetes, Options};
 use support::process::Process;
@@ -67,6 +68,10 @@ impl Scene {
 
     /// A controller with the rights that the Role gives.
     fn controller(&self, name: &str) -> Controller {
+        self.controller_by(name, &self.kubeconfig)
+    }
+
+    fn controller_by(&self, name: &str, kubeconfig: &Path) -> Controller {
         let port = free_port();
         let arguments = [
             "run".to_owned(),
@@ -75,7 +80,7 @@ impl Scene {
             format!("--own-namespace={OWN}"),
             format!("--identity={name}"),
         ];
-        let kubeconfig = self.kubeconfig.display().to_string();
+        let kubeconfig = kubeconfig.display().to_string();
         let environment = [("KUBECONFIG", kubeconfig.as_str()), ("RUST_LOG", "debug")];
         let program = Path::new(env!("CARGO_BIN_EXE_autoscaler"));
         let process = Process::start(name, self.cluster.folder(), program, &arguments, &environment);
@@ -411,6 +416,13 @@ async fn no_answer_of_prometheus_takes_anything_away() {
         assert_eq!(replicas(&deployments).await, Ok(6), "{skew} s off");
     }
     scene.prometheus.set_skew(0);
+    // Slow, but within its time: its answers count.
+    scene.prometheus.set_delay(Duration::from_millis(1200));
+    scene.prometheus.set(Answer::Demand(650.0));
+    wait_for(&deployments, 7, SOON).await;
+    scene.condition("MetricsFresh", "True", "Fresh").await;
+    scene.prometheus.set_delay(Duration::ZERO);
+    assert!(scene.scales().is_sorted(), "{:?}", scene.scales());
     // Suddenly nothing, though the past says otherwise.
     scene.prometheus.set(Answer::Demand(0.0));
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -515,17 +527,104 @@ async fn the_api_server_may_go_hang_and_come_back() {
     let controller = scene.controller("first");
     wait_for(&deployments, 2, SOON).await;
     scene.cluster.stop_api_server();
+    let gone = Instant::now();
     scene.prometheus.set(Answer::Demand(350.0));
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    // It is seen while it lasts, where it can be.
+    controller.metric("milvus_autoscaler_leader 0").await;
+    controller.metric(&error_metric("unreachable")).await;
+    tokio::time::sleep(Duration::from_secs(60).saturating_sub(gone.elapsed())).await;
     assert_eq!(controller.page("/healthz").await, Ok("ok".to_owned()));
     scene.cluster.start_api_server().await;
     wait_for(&deployments, 4, SOON).await;
+    scene.condition("Ready", "True", "Scaling").await;
     scene.cluster.pause_api_server();
     scene.prometheus.set(Answer::Demand(450.0));
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    controller.metric(&error_metric("timeout")).await;
     scene.cluster.resume_api_server();
     wait_for(&deployments, 5, SOON).await;
-    controller.metric("milvus_autoscaler_reconcile_errors_total").await;
+    assert_eq!(scene.scales(), [2, 4, 5], "each is asked for once, and nothing was taken away");
+}
+
+/// The beginning of the line of `/metrics` that counts errors of a kind.
+fn error_metric(kind: &str) -> String {
+    format!(
+        r#"milvus_autoscaler_reconcile_errors_total{{namespace="{NAMESPACE}",name="querynode",kind="{kind}"}}"#
+    )
+}
+
+/// Each fault strikes while more is needed: it is told, nothing is taken away, and afterwards the number that is needed
+/// is asked for once.
+#[tokio::test]
+async fn no_fault_of_a_write_is_kept_quiet_or_written_twice() {
+    let scene = Scene::set(50.0).await;
+    let faults = Faults::start(&scene.cluster);
+    let deployments = scene.deployment(1).await;
+    scene.policy(|_| {}).await;
+    let controller = scene.controller_by("first", &faults.kubeconfig(&scene.kubeconfig));
+    scene.condition("Ready", "True", "Scaling").await;
+    for (step, (fault, reason, kind)) in [
+        (Fault::Status(429), "Throttled", "throttled"),
+        (Fault::Status(500), "ApiServerUnreachable", "unreachable"),
+        (Fault::Status(409), "Conflict", "conflict"),
+        (Fault::Reset, "ApiServerUnreachable", "unreachable"),
+        (Fault::Slow(Duration::from_secs(30)), "Timeout", "timeout"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let replicas_before = i32::try_from(step).unwrap() + 1;
+        faults.inject("PATCH", "/deployments/querynode/scale", fault);
+        scene.prometheus.set(Answer::Demand(f64::from(replicas_before) * 100.0 + 50.0));
+        scene.condition("Ready", "False", reason).await;
+        controller.metric(&error_metric(kind)).await;
+        assert_eq!(replicas(&deployments).await, Ok(replicas_before), "{fault:?}");
+        faults.clear();
+        wait_for(&deployments, replicas_before + 1, SOON).await;
+        scene.condition("Ready", "True", "Scaling").await;
+    }
+    assert_eq!(scene.scales(), [2, 3, 4, 5, 6], "each is asked for once");
+    // It was carried out, and nobody heard so.
+    faults.inject("PATCH", "/deployments/querynode/scale", Fault::LostAnswer);
+    scene.prometheus.set(Answer::Demand(650.0));
+    wait_for(&deployments, 7, SOON).await;
+    eventually("the answer to be lost", SOON, || async { equal(faults.struck(), &1) }).await;
+    scene.condition("Ready", "True", "Scaling").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((scene.scales(), faults.struck()), (vec![2, 3, 4, 5, 6, 7], 1));
+    scene.assert_permitted();
+}
+
+#[tokio::test]
+async fn whoever_cannot_read_or_renew_its_lease_takes_nothing_away_and_goes_on_later() {
+    let scene = Scene::set(350.0).await;
+    let faults = Faults::start(&scene.cluster);
+    let deployments = scene.deployment(1).await;
+    scene.policy(|_| {}).await;
+    let controller = scene.controller_by("first", &faults.kubeconfig(&scene.kubeconfig));
+    wait_for(&deployments, 4, SOON).await;
+    // What the target looks like is not known: even a load that falls changes nothing.
+    scene.prometheus.set_past(50.0);
+    for (path, reason) in [("/deployments/querynode", "ApiServerUnreachable"), ("/pods", "Throttled")] {
+        let fault = if reason == "Throttled" { Fault::Status(429) } else { Fault::Status(500) };
+        faults.inject("GET", path, fault);
+        scene.prometheus.set(Answer::Demand(50.0));
+        scene.condition("Ready", "False", reason).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(replicas(&deployments).await, Ok(4), "{path}");
+        scene.prometheus.set(Answer::Demand(350.0));
+        faults.clear();
+        scene.condition("Ready", "True", "Scaling").await;
+    }
+    // Its Lease cannot be renewed: it stops writing, and begins again.
+    faults.inject("PUT", "/leases/", Fault::Status(500));
+    controller.metric("milvus_autoscaler_leader 0").await;
+    scene.prometheus.set(Answer::Demand(550.0));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(replicas(&deployments).await, Ok(4), "only a leader writes");
+    faults.clear();
+    wait_for(&deployments, 6, SOON).await;
+    controller.metric("milvus_autoscaler_leader 1").await;
+    assert_eq!(scene.scales(), [4, 6]);
 }
 
 /// A definition that takes anything, as the tests need no more of the operator's and of KEDA's.

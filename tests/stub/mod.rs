@@ -32,6 +32,8 @@ struct Shared {
     past: Mutex<f64>,
     asked: AtomicU64,
     skew: AtomicI64,
+    /// Milliseconds until it answers.
+    delay: AtomicU64,
 }
 
 impl Shared {
@@ -54,6 +56,7 @@ impl PrometheusStub {
             past: Mutex::new(demand),
             asked: AtomicU64::new(0),
             skew: AtomicI64::new(0),
+            delay: AtomicU64::new(0),
         };
         let shared = Arc::new(shared);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -84,6 +87,11 @@ impl PrometheusStub {
         self.shared.skew.store(seconds, Ordering::Relaxed);
     }
 
+    /// Takes so long for each answer.
+    pub fn set_delay(&self, delay: Duration) {
+        self.shared.delay.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
     /// How many queries have come.
     pub fn asked(&self) -> u64 {
         self.shared.asked.load(Ordering::Relaxed)
@@ -94,6 +102,7 @@ type Response = (StatusCode, String);
 
 async fn answer(shared: &Shared, value: impl FnOnce(&str) -> Value) -> Response {
     shared.asked.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(shared.delay.load(Ordering::Relaxed))).await;
     let now = shared.now.lock().unwrap().clone();
     let data = match now {
         Answer::Demand(demand) => value(&demand.to_string()),

@@ -12,12 +12,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
 
 pub mod background;
+pub mod faults;
 pub mod kubelet;
 pub mod kubernetes;
 pub mod milvus;
 pub mod process;
 pub mod prometheus;
 pub mod resource_metrics;
+pub mod tls;
 
 use std::fmt::Debug;
 use std::future::Future;

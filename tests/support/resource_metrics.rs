@@ -5,28 +5,22 @@
 
 use super::background::Background;
 use super::kubernetes::{Kubernetes, client};
+use super::tls::Tls;
 use super::{eventually, free_port};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::routing::get;
-use axum::serve::Listener;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// Namespace, label (`app=querynode`) → CPU in thousandths of a core.
 type Loads = Arc<Mutex<BTreeMap<(String, String), u64>>>;
@@ -45,14 +39,7 @@ impl ResourceMetrics {
         let (folder, kubeconfig) = (cluster.folder().to_owned(), cluster.kubeconfig());
         let shared = Arc::clone(&loads);
         let work = Background::spawn("resource-metrics", move || async move {
-            let tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(
-                vec![CertificateDer::from_pem_file(folder.join("server.crt")).unwrap()],
-                PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap(),
-            );
-            let listener = Tls {
-                listener: TcpListener::bind(address).await.unwrap(),
-                acceptor: TlsAcceptor::from(Arc::new(tls.unwrap())),
-            };
+            let listener = Tls::bind(address, &folder).await;
             axum::serve(listener, routes(client(&kubeconfig).await, shared)).await.unwrap();
         });
 
@@ -187,29 +174,4 @@ fn cpu_limit(pod: &Pod) -> u64 {
         }
     });
     limits.sum::<Option<u64>>().unwrap_or(u64::MAX)
-}
-
-struct Tls {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for Tls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let Ok((stream, address)) = self.listener.accept().await else { continue };
-            // kube-apiserver is the only client; a handshake that fails is its
-            // to try again.
-            if let Ok(stream) = self.acceptor.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
