@@ -259,7 +259,7 @@ async fn a_thousand_policies_are_kept_in_time() {
 
 fn print(row: &Row) {
     println!(
-        "| {} | {:.0} s | {} | {:.2} s | {:.2} s | {:.2} s | {:.1} % | {:.0} MiB | {:.0} % |",
+        "| {} | {:.0} s | {} | {:.2} s | {:.2} s | {:.2} s | {:.2} % | {:.0} MiB | {:.0} % |",
         row.policies,
         row.learning.as_secs_f64(),
         row.cycles,
