@@ -150,7 +150,10 @@ pub async fn bounded<T>(what: &str, request: impl Future<Output = kube::Result<T
 }
 
 /// Like [`bounded`], and `None` for what is not there.
-async fn found<T>(what: &str, request: impl Future<Output = kube::Result<T>>) -> Result<Option<T>, Fault> {
+pub(crate) async fn found<T>(
+    what: &str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<Option<T>, Fault> {
     match bounded(what, request).await {
         Ok(answer) => Ok(Some(answer)),
         Err(fault) if fault.kind == FaultKind::NotFound => Ok(None),

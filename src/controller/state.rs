@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::history::History;
-use crate::actuate::{Fault, MANAGER, bounded};
+use crate::actuate::{Fault, MANAGER, bounded, found};
 use crate::decide::Memory;
 use crate::units::Replicas;
 
@@ -56,7 +56,7 @@ impl Store {
     /// What is kept of the policy `namespace`/`name`, if anything is.
     pub(super) async fn load(&self, namespace: &str, name: &str) -> Result<Option<Kept>, Fault> {
         let map = config_map_name(namespace, name);
-        let found = bounded(&format!("ConfigMap {}/{map}", self.namespace), self.api().get_opt(&map)).await?;
+        let found = found(&format!("ConfigMap {}/{map}", self.namespace), self.api().get(&map)).await?;
         Ok(found.map(|map| Kept {
             history: map.binary_data.and_then(|data| History::from_bytes(&data.get(HISTORY)?.0)),
             memory: map
