@@ -1,8 +1,8 @@
 //! Every minute's forecast of the highest demand until a replica added then would be ready, for `forecasters`.
 //!
-//! `peaks LOAD LEAD_MINUTES HISTORY_MINUTES EVERY_MINUTES`, where LOAD is a trace or a scenario's YAML, prints, as CSV, one line a minute of the trace: the demand
-//! that forecasters see, and the quantiles forecast just before it. From the scored part's beginning on, a refit on
-//! the history so far and a forecast are timed at set intervals.
+//! `peaks LOAD LEAD_MINUTES HISTORY_MINUTES EVERY_MINUTES`, where LOAD is a trace or a scenario's YAML, prints, as CSV,
+//! one line a minute of the load: the demand that forecasters see, and the quantiles forecast just before it. From the
+//! scored part's beginning on, a refit on the history so far and a forecast are timed at set intervals.
 
 use std::error::Error;
 use std::io::{BufWriter, Write, stdout};
@@ -14,17 +14,18 @@ use milvus_autoscaler::observe::{Trace, csv};
 use milvus_autoscaler::series::{Series, Step};
 use milvus_autoscaler::simulate::Demand;
 use milvus_autoscaler::simulate::scenario::Scenario;
+use milvus_autoscaler::units::Qps;
 
 /// As `simulate` has it: half the trace if that is less.
 const WARMUP: usize = 21 * 1440;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [load, numbers @ ..] = arguments.as_slice() else { return Err("no load".into()) };
+    let [path, numbers @ ..] = arguments.as_slice() else { return Err("no load".into()) };
     let numbers = numbers.iter().map(|number| number.parse()).collect::<Result<Vec<usize>, _>>()?;
     let [lead, history, every] = numbers[..] else { return Err("three numbers after the load".into()) };
 
-    let demand = Demand::from_trace(&read(Path::new(load))?, Step::MINUTE)?;
+    let demand = Demand::from_trace(&read(Path::new(path))?, Step::MINUTE)?;
     let seen = demand.seen();
     let config = Config { step: Step::MINUTE, lead, calendar: Arc::default(), parts: Parts::default() };
     let warmup = WARMUP.min(seen.len() / 2);
@@ -40,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let forecast = forecaster.forecast();
         let update = cpu_seconds()? - began;
-        let qps = seen.get(minute).map_or(f64::NAN, |qps| qps.get());
-        let [p50, p95, p99] = forecast.map_or([f64::NAN; 3], |forecast| forecast.peak.map(|peak| peak.get()));
+        let qps = seen.get(minute).map_or(f64::NAN, Qps::get);
+        let [p50, p95, p99] = forecast.map_or([f64::NAN; 3], |forecast| forecast.peak.map(Qps::get));
         write!(output, "{},{qps},{p50},{p95},{p99},{update}", seen.time(minute).as_second())?;
         if is_origin(minute) {
             write!(output, ",{}", refit_seconds(&config, seen, minute.saturating_sub(history)..minute)?)?;

@@ -34,6 +34,7 @@ class Load:
 
     def __init__(self, qps, lead, origins):
         self.qps, self.lead, self.origins = qps, lead, origins
+        self.every = int(origins[1] - origins[0])
         ahead = pandas.Series(qps[::-1]).rolling(lead + 1).max().to_numpy()[::-1]
         self.peak = ahead  # The highest from a minute until a replica added then is ready.
         self.level = 0.1 * numpy.nanmean(qps[: origins[0]])  # Below it errors do not matter.
@@ -83,10 +84,9 @@ def naive(ago):
 
 
 def mstl(load):
-    """Parameters are estimated every third origin; seasons, trend and state are computed at each."""
+    """Parameters are estimated at every third origin; seasons, trend and state are computed at each."""
     quantiles, seconds, model = load.empty(), [], None
-    every = load.origins[1] - load.origins[0]
-    before = range(load.origins[0] - every, load.first, -every)[::-1]
+    before = range(load.origins[0] - load.every, load.first, -load.every)[::-1]
     levels = [round(200 * level - 100) for level in LEVELS]
     for number, origin in enumerate([*before, *load.origins]):
         history, ahead = load.history(origin), load.steps_ahead()
@@ -104,9 +104,9 @@ def mstl(load):
 
 
 def prophet(load):
-    """Fitted every third origin; quantiles of the highest of sampled paths."""
+    """Fitted once in three origins; quantiles of the highest of sampled paths."""
     quantiles, seconds = load.empty(), []
-    every = 3 * (load.origins[1] - load.origins[0])
+    every = 3 * load.every
     width = load.steps_ahead()
     for origin in range(load.first, load.origins[-1] + 1, every):
         history = load.history(origin)
