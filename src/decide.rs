@@ -61,7 +61,7 @@ pub struct Costs {
 
 impl Default for Costs {
     fn default() -> Self {
-        Self { shortage: 30.0, added: 45.0, change: 12.0 }
+        Self { shortage: 30.0, added: 45.0, change: 16.0 }
     }
 }
 

@@ -78,7 +78,8 @@ impl History {
         Self {
             clock,
             first,
-            levels: VecDeque::new(),
+            // Growing by doubling would take half as much again.
+            levels: VecDeque::with_capacity((DAYS + 1) * clock.day()),
             hours: VecDeque::new(),
             recent: VecDeque::new(),
             recent_steps: recent_steps + 1,
