@@ -291,3 +291,28 @@ async fn what_is_kept_and_cannot_be_read_is_not_replaced_and_nothing_is_taken_aw
     assert!(world.scaled.last() < Some(&5), "{:?}", world.scaled);
     assert!(world.kept.as_ref().is_some_and(|now| now["binaryData"].is_object()), "{:?}", world.kept);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_is_a_floor_that_decisions_name_as_in_simulations() {
+    let world = world(None);
+    world.lock().unwrap().resource["spec"]["schedules"] =
+        json!([{"name": "first-half-hour", "start": "0 * * * *", "duration": "30m", "minReplicas": 3}]);
+    let (mut keeper, _) = process(&world);
+    cycles(&world, &mut keeper, -60..-59).await;
+    learn(&world, &mut keeper).await;
+    cycles(&world, &mut keeper, -59..-31).await;
+    {
+        let world = world.lock().unwrap();
+        let status = &world.resource["status"];
+        assert_eq!(world.scaled, [3]);
+        assert_eq!(status["lastScale"]["reason"], "ScheduleFloor", "{status:#}");
+        assert_eq!(
+            status["bounds"],
+            json!({"minReplicas": 3, "maxReplicas": 9, "activeSchedules": ["first-half-hour"]})
+        );
+    }
+    cycles(&world, &mut keeper, -30..-5).await;
+    let world = world.lock().unwrap();
+    assert!(world.scaled.len() > 1 && world.scaled[1..].is_sorted_by(|a, b| a > b), "{:?}", world.scaled);
+    assert_eq!(world.resource["status"]["bounds"], json!({"minReplicas": 1, "maxReplicas": 9}));
+}

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use clap::Parser;
+use milvus_autoscaler::capacity::Capacity;
 use milvus_autoscaler::decide::behavior::{BehaviorState, normalize};
 use milvus_autoscaler::decide::{Fleet, Floor, Memory, Rules, Situation, decide};
 use milvus_autoscaler::forecast::{Config, Forecast, Forecaster, Parts};
@@ -112,7 +113,7 @@ fn scored(load: &Load, setup: &Setup, variant: Variant) -> anyhow::Result<Scored
 struct Assembled {
     variant: Variant,
     policy: Policy,
-    rules: Rules,
+    capacity: Capacity,
     config: Config,
     forecaster: Option<Forecaster>,
     memory: Memory,
@@ -124,7 +125,7 @@ impl Assembled {
         let (plant, policy) = (&setup.plant, setup.policy.clone());
         let calendar = Arc::new(policy.calendar.clone());
         Self {
-            rules: policy.rules(plant.capacity.clone()),
+            capacity: plant.capacity.clone(),
             config: Config { step: plant.step, lead: plant.lead_steps(), calendar, parts: variant.parts },
             forecaster: None,
             memory: Memory::default(),
@@ -143,7 +144,13 @@ impl Assembled {
         forecaster.forecast()
     }
 
-    fn plan(&mut self, view: &View<'_>, forecast: Option<&Forecast>, floors: &[Floor]) -> Replicas {
+    fn plan(
+        &mut self,
+        rules: &Rules,
+        view: &View<'_>,
+        forecast: Option<&Forecast>,
+        floors: &[Floor],
+    ) -> Replicas {
         let arrivals: Vec<usize> = view.arrivals.iter().map(|at| at.saturating_sub(view.step)).collect();
         // A demand of 0 raises nothing, and it is not missing, which would hold the number of replicas.
         let demand = view.last().map(|demand| if self.variant.reacts { demand } else { Qps::ZERO });
@@ -156,14 +163,20 @@ impl Assembled {
             guards: &[],
             pressure: None,
         };
-        let desired = decide(&self.rules, &mut self.memory, &situation).desired;
-        self.memory.record_scale(&self.rules, view.now, view.desired, desired);
+        let desired = decide(rules, &mut self.memory, &situation).desired;
+        self.memory.record_scale(rules, view.now, view.desired, desired);
         desired
     }
 
     /// The rule that people would write: enough for `demand_ahead` and for demand now, stabilised as the HPA does.
-    fn follow(&mut self, view: &View<'_>, demand_ahead: Option<Qps>, floors: &[Floor]) -> Replicas {
-        let Rules { capacity, min, max, behavior, .. } = &self.rules;
+    fn follow(
+        &mut self,
+        rules: &Rules,
+        view: &View<'_>,
+        demand_ahead: Option<Qps>,
+        floors: &[Floor],
+    ) -> Replicas {
+        let Rules { capacity, min, max, behavior, .. } = rules;
         let floor = floors.iter().map(|floor| floor.replicas).fold(*min, Replicas::max).min(*max);
         let needed = |demand: Qps| capacity.replicas_for(demand, *max);
         let wanted = match (view.last(), demand_ahead) {
@@ -186,13 +199,14 @@ impl Strategy for Assembled {
 
     fn propose(&mut self, view: &View<'_>) -> Proposal {
         let forecast = self.forecast(view);
-        let scheduled = self.policy.schedules.bounds(view.now);
-        self.rules.max = self.policy.bounds(&scheduled).1;
-        let floors: Vec<Floor> = scheduled.floor().into_iter().collect();
+        let terms = self.policy.terms(self.capacity.clone(), view.now);
+        let floors: Vec<Floor> = terms.floor.into_iter().collect();
         let peak = forecast.as_ref().map(|forecast| forecast.peak);
         let desired = match self.variant.control {
-            Control::Plan => self.plan(view, forecast.as_ref(), &floors),
-            Control::Quantile(place) => self.follow(view, peak.map(|peak| peak[place]), &floors),
+            Control::Plan => self.plan(&terms.rules, view, forecast.as_ref(), &floors),
+            Control::Quantile(place) => {
+                self.follow(&terms.rules, view, peak.map(|peak| peak[place]), &floors)
+            }
         };
         let forecast = peak.map(|[p50, p95, p99]| Band { p50, p95, p99 });
         Proposal { desired, forecast, reasons: Vec::new() }

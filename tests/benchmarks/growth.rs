@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
+use jiff::Timestamp;
 use milvus_autoscaler::capacity::Capacity;
 use milvus_autoscaler::decide::{Fleet, Memory, Situation, decide};
 use milvus_autoscaler::forecast::{Config, Forecaster, Parts};
@@ -210,7 +211,8 @@ fn measure(case: Case) -> anyhow::Result<Measured> {
 /// Demand forecast and replicas decided, for one series after another.
 fn decision_seconds<I>(all: &[Learned<I>]) -> anyhow::Result<f64> {
     let capacity = Capacity::Linear { per_replica: Qps::clamped(50.0) };
-    let rules = Policy::with_bounds(Replicas(2), Replicas(60)).rules(capacity);
+    let now = all.first().map_or(Timestamp::UNIX_EPOCH, |learned| learned.forecaster.next_step());
+    let rules = Policy::with_bounds(Replicas(2), Replicas(60)).terms(capacity, now).rules;
     let mut memory = Memory::default();
     let began = cpu_seconds()?;
     let decisions = MEASURED_DECISIONS.next_multiple_of(all.len());

@@ -236,5 +236,5 @@ fn jittered(pause: Duration) -> Duration {
 /// Whether the host's name is one that only pods know.
 fn is_of_a_cluster(url: &str) -> bool {
     let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    host.is_some_and(|host| host.ends_with(".svc") || host.contains(".svc."))
+    host.is_some_and(|host| host.split('.').skip(1).any(|label| label == "svc"))
 }
