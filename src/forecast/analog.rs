@@ -49,12 +49,7 @@ impl Analogs {
 
     /// Compares the newest step of `history` with the same time on each past day.
     pub(super) fn observe(&mut self, history: &History, level: f64) {
-        self.steps = if history.begins_hour() {
-            history.same_times()
-        } else {
-            // Clocks change between hours of steps only.
-            self.steps.map(|step| step.map(|step| step + 1))
-        };
+        self.steps = history.same_times();
         for (day, step) in self.days.iter_mut().zip(&self.steps) {
             let Some(then) = history.get(*step) else { continue };
             let difference = level - then;
@@ -83,11 +78,6 @@ impl Analogs {
         if total > 0.0 {
             self.days.iter_mut().for_each(|day| day.weight /= total);
         }
-    }
-
-    /// The step that had the newest step's time of day, `days` days ago.
-    pub(super) fn same_time(&self, days: usize) -> Option<usize> {
-        *self.steps.get(days.checked_sub(1)?)?
     }
 
     /// What followed on the analog days `ahead` steps after this time; `None` if nothing is known.

@@ -112,6 +112,7 @@ impl<'a> Features<'a> {
             lifted: level,
             plain: level,
         };
+        let [yesterday, .., last_week] = history.same_times::<7>();
         let mut features = Self {
             history,
             seasonal,
@@ -121,8 +122,8 @@ impl<'a> Features<'a> {
             clock,
             level,
             now: nothing,
-            yesterday: analogs.same_time(1),
-            last_week: analogs.same_time(7),
+            yesterday,
+            last_week,
             recent: [0.0; 9],
         };
         features.now = features.outlook(0, slot);

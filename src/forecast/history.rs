@@ -136,11 +136,6 @@ impl History {
         self.recent.iter().rev().take(steps).fold(f64::NEG_INFINITY, |peak, level| peak.max(*level))
     }
 
-    /// Whether the newest step is the first of an hour of steps: only there does [`History::same_times`] jump.
-    pub(super) fn begins_hour(&self) -> bool {
-        self.len() % self.clock.hour() == 1 % self.clock.hour()
-    }
-
     /// For each of the last `DAYS` days, the step that had the newest step's local time of day, yesterday first: a day
     /// of a clock change has 23 or 25 hours.
     pub(super) fn same_times<const DAYS: usize>(&self) -> [Option<usize>; DAYS] {
