@@ -43,7 +43,7 @@ pub use calibration::{Accuracy, REPORTED};
 use ensemble::{Members, Mixture, ShareLearner, plain};
 use features::{FIVE_MINUTES, Features, HOUR, Levels, Outlook};
 use history::{Clock, History};
-use model::{DirectModel, Expectation, LEVEL_FEATURES, Origin, SizeSlot};
+use model::{DirectModel, Expectation, LEVEL_FEATURES, Origin, SizeSlot, log_size};
 use seasonal::{Seasonal, Slot};
 
 /// What a forecaster is made for.
@@ -387,9 +387,13 @@ impl Forecaster {
                 model.learn(step, known(outcome), size_slot);
             }
         }
-        self.share.learn(step, known(to_load(level, self.offset)));
-        let peak = self.history.peak_of_last(self.config.lead + 1);
-        self.calibration.learn(step, known(to_load(peak, self.offset)));
+        if self.share.is_due(step) {
+            self.share.learn(step, known(to_load(level, self.offset)));
+        }
+        if self.calibration.is_due(step) {
+            let peak = self.history.peak_of_last(self.config.lead + 1);
+            self.calibration.learn(step, known(to_load(peak, self.offset)));
+        }
     }
 
     /// Keeps what is expected now, to learn from it later.
@@ -400,11 +404,12 @@ impl Forecaster {
         let expectation = self.expect(&outlooks[self.lead_model], origin, self.lead_model);
         let peak = self.peak(&outlooks[self.models.len() - 1], origin);
         for (model, features) in self.models.iter_mut().zip(outlooks) {
-            model.remember(step, features, origin, size_slot(self.slots[model.ahead]));
+            model.remember(step, &features, origin, size_slot(self.slots[model.ahead]));
         }
         let due = step + self.config.lead + 1;
         self.calibration.remember(due, peak.map(Qps::get));
-        if self.config.parts.ensemble && step > 2 * self.clock.day() {
+        let is_of_share = step.is_multiple_of(ensemble::ORIGINS_APART * self.clock.origin());
+        if self.config.parts.ensemble && is_of_share && step > 2 * self.clock.day() {
             let members = self.members(self.config.lead + 1);
             if !members.is_empty() {
                 let offset = self.offset;
@@ -423,9 +428,9 @@ impl Forecaster {
         let level = self.history.ago(0).unwrap_or(self.offset.ln());
         Origin {
             level,
-            jitter: self.levels.means[FIVE_MINUTES] - level,
-            above_hour: level - self.levels.means[HOUR],
             above_day: level - self.levels.day,
+            from_five_minutes: log_size(level - self.levels.means[FIVE_MINUTES]),
+            from_hour: log_size(level - self.levels.means[HOUR]),
         }
     }
 
@@ -469,7 +474,7 @@ impl Forecaster {
             #[allow(clippy::cast_possible_truncation, reason = "stored with this precision")]
             self.history.get(step).map(|level| (level as f32, weight as f32))
         };
-        let members = self.analogs.members().flat_map(|(then, weight)| {
+        let members = self.analogs.members(&self.history).flat_map(|(then, weight)| {
             let at = then + ahead;
             [at.checked_sub(around), Some(at), Some(at + around)]
                 .into_iter()
@@ -480,7 +485,7 @@ impl Forecaster {
 
     /// The peaks of past days from this time until a replica added now would have been ready.
     fn peak_members(&self) -> Members {
-        let members = self.analogs.members().filter_map(|(then, weight)| {
+        let members = self.analogs.members(&self.history).filter_map(|(then, weight)| {
             let levels =
                 peak_samples(self.config.lead + 1).filter_map(|ahead| self.history.get(Some(then + ahead)));
             #[allow(clippy::cast_possible_truncation, reason = "stored with this precision")]

@@ -107,9 +107,14 @@ impl Calibration {
         self.pending.push_back((due, quantiles));
     }
 
+    /// Whether a peak that was forecast has ended by step `now`.
+    pub(super) fn is_due(&self, now: usize) -> bool {
+        self.pending.front().is_some_and(|(due, _)| *due <= now)
+    }
+
     /// Learns from the peak that ended at step `now`; `None` if it is unknown.
     pub(super) fn learn(&mut self, now: usize, peak: Option<f64>) {
-        while self.pending.front().is_some_and(|(due, _)| *due <= now) {
+        while self.is_due(now) {
             let Some((due, said)) = self.pending.pop_front() else { return };
             if let Some(peak) = peak.filter(|_| due == now) {
                 self.learn_from(said, peak);

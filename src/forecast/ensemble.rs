@@ -14,6 +14,8 @@ const SHARES: [f64; 5] = [0.0, 0.02, 0.06, 0.15, 0.35];
 const LEVELS: [f64; 2] = [0.95, 0.99];
 /// A larger share must be better by this factor: the ensemble is coarse.
 const MARGIN: f64 = 0.98;
+/// The share is learned from one origin in so many: it changes over days, and mixtures take time.
+pub(super) const ORIGINS_APART: usize = 2;
 /// Days of memory for the losses.
 const MEMORY_DAYS: f64 = 10.0;
 
@@ -115,7 +117,7 @@ pub(super) struct ShareLearner {
 
 impl ShareLearner {
     pub(super) fn new(clock: Clock) -> Self {
-        let day = clock.origins_in(1.0);
+        let day = clock.origins_in(1.0) / ORIGINS_APART as f64;
         Self { pending: VecDeque::new(), losses: [0.0; SHARES.len()], outcomes: 0.0, day, share: 0.0 }
     }
 
@@ -137,9 +139,14 @@ impl ShareLearner {
         self.pending.push_back((target, quantiles));
     }
 
+    /// Whether a level that was forecast has come by step `now`.
+    pub(super) fn is_due(&self, now: usize) -> bool {
+        self.pending.front().is_some_and(|(target, _)| *target <= now)
+    }
+
     /// Learns from the load at step `now`; `None` if it is unknown.
     pub(super) fn learn(&mut self, now: usize, load: Option<f64>) {
-        while self.pending.front().is_some_and(|(target, _)| *target <= now) {
+        while self.is_due(now) {
             let Some((target, quantiles)) = self.pending.pop_front() else { return };
             if let Some(load) = load.filter(|_| target == now) {
                 self.learn_from(&quantiles, load);
@@ -155,7 +162,7 @@ impl ShareLearner {
             *loss += (now - *loss) * rate;
         }
         if self.outcomes > self.day {
-            self.share += (self.best() - self.share) * 0.05;
+            self.share += (self.best() - self.share) * 0.1;
             if self.share < 1e-4 {
                 self.share = 0.0;
             }

@@ -112,7 +112,7 @@ impl<'a> Features<'a> {
             lifted: level,
             plain: level,
         };
-        let [yesterday, .., last_week] = history.same_times::<7>();
+        let past = history.same_times();
         let mut features = Self {
             history,
             seasonal,
@@ -122,8 +122,8 @@ impl<'a> Features<'a> {
             clock,
             level,
             now: nothing,
-            yesterday,
-            last_week,
+            yesterday: past[0],
+            last_week: past[6],
             recent: [0.0; 9],
         };
         features.now = features.outlook(0, slot);

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use super::seasonal::Slot;
 use crate::series::Step;
 
-/// Days kept: four weeks to look back on, and the day under way.
-pub(super) const DAYS: usize = 29;
+/// Past days that are looked back on.
+pub(super) const PAST_DAYS: usize = 28;
+/// Days kept: those, and the day under way.
+pub(super) const DAYS: usize = PAST_DAYS + 1;
 
 /// Minutes between origins that are learned from. It has no factor in common with an hour, so that no rhythm of the
 /// load or of its recording is seen at the same few phases only.
@@ -63,9 +65,11 @@ pub(super) struct History {
     /// The step of `levels[0]`, a multiple of a day of steps.
     first: usize,
     /// NaN in gaps and announced events, which say nothing of usual days. `f32` halves the memory of a thousand loads.
-    levels: VecDeque<f32>,
+    levels: Vec<f32>,
     /// Local minute of the day at the start of each hour of steps since `first`.
     hours: VecDeque<u16>,
+    /// See [`History::same_times`].
+    same_times: [Option<usize>; PAST_DAYS],
     /// The last hours as they were, events included and gaps bridged, oldest first.
     recent: VecDeque<f64>,
     recent_steps: usize,
@@ -79,8 +83,9 @@ impl History {
             clock,
             first,
             // Growing by doubling would take half as much again.
-            levels: VecDeque::with_capacity((DAYS + 1) * clock.day()),
+            levels: Vec::with_capacity((DAYS + 1) * clock.day()),
             hours: VecDeque::new(),
+            same_times: [None; PAST_DAYS],
             recent: VecDeque::new(),
             recent_steps: recent_steps + 1,
         }
@@ -98,17 +103,24 @@ impl History {
 
     /// Adds a step: its level, bridged where `is_gap`.
     pub(super) fn push(&mut self, level: f64, slot: Slot, is_gap: bool) {
-        if self.len().is_multiple_of(self.clock.hour()) {
+        let is_new_hour = self.len().is_multiple_of(self.clock.hour());
+        if is_new_hour {
             self.hours.push_back(slot.minute_of_day);
         }
         #[allow(clippy::cast_possible_truncation, reason = "seven digits of a logarithm are plenty")]
-        self.levels.push_back(if is_gap || slot.in_event { f32::NAN } else { level as f32 });
+        self.levels.push(if is_gap || slot.in_event { f32::NAN } else { level as f32 });
         self.recent.push_back(level);
         if self.recent.len() > self.recent_steps {
             self.recent.pop_front();
         }
         if self.levels.len() >= (DAYS + 1) * self.clock.day() {
             self.drop_oldest_day();
+        }
+        // Within an hour of steps the same time of a past day moves on as time does.
+        if is_new_hour {
+            self.same_times = self.find_same_times();
+        } else {
+            self.same_times.iter_mut().flatten().for_each(|step| *step += 1);
         }
     }
 
@@ -121,8 +133,14 @@ impl History {
 
     /// The usual level at `step`; `None` in a gap, in an event, in the future and beyond memory.
     pub(super) fn get(&self, step: Option<usize>) -> Option<f64> {
-        let level = f64::from(*self.levels.get(step?.checked_sub(self.first)?)?);
+        let level = f64::from(self.kept(step));
         (!level.is_nan()).then_some(level)
+    }
+
+    /// As [`History::get`], as it is kept; NaN for `None`.
+    pub(super) fn kept(&self, step: Option<usize>) -> f32 {
+        let place = step.and_then(|step| step.checked_sub(self.first));
+        place.and_then(|place| self.levels.get(place)).copied().unwrap_or(f32::NAN)
     }
 
     /// The level `steps` before the newest, as it was; the oldest known one where there are fewer.
@@ -136,9 +154,13 @@ impl History {
         self.recent.iter().rev().take(steps).fold(f64::NEG_INFINITY, |peak, level| peak.max(*level))
     }
 
-    /// For each of the last `DAYS` days, the step that had the newest step's local time of day, yesterday first: a day
-    /// of a clock change has 23 or 25 hours.
-    pub(super) fn same_times<const DAYS: usize>(&self) -> [Option<usize>; DAYS] {
+    /// For each past day, yesterday first: the step that had the newest step's local time of day, which a change of the
+    /// clock moves. It may be older than memory.
+    pub(super) fn same_times(&self) -> &[Option<usize>; PAST_DAYS] {
+        &self.same_times
+    }
+
+    fn find_same_times(&self) -> [Option<usize>; PAST_DAYS] {
         let newest = self.len().checked_sub(1);
         let now = newest.and_then(|newest| self.minute_of_day(newest));
         std::array::from_fn(|back| self.same_time(newest?, now?, back + 1))
@@ -185,8 +207,8 @@ mod tests {
             let mut history = History::new(clock, 10, 0);
             fill(&mut history, &calendar, "2026-03-27T00:00:00Z", 4 * clock.day());
             let newest = history.ago(0).unwrap();
-            for (back, step) in history.same_times::<3>().into_iter().enumerate() {
-                let same = history.get(step).unwrap();
+            for (back, step) in history.same_times().iter().take(3).enumerate() {
+                let same = history.get(*step).unwrap();
                 assert!(
                     (same - newest).abs() < 0.5,
                     "{seconds} s, {back} days before: {same} against {newest}"
@@ -202,8 +224,20 @@ mod tests {
         assert!(history.levels.len() <= (DAYS + 1) * 1440);
         assert!(history.recent.len() <= 11);
         assert_eq!(history.len(), 100 * 1440);
-        let same_times = history.same_times::<40>();
-        assert!(history.get(same_times[27]).is_some());
-        assert!(history.get(same_times[39]).is_none());
+        assert!(history.same_times().iter().all(|step| history.get(*step).is_some()));
+    }
+
+    #[test]
+    fn the_same_times_move_on_with_every_step_and_are_none_before_there_were_days() {
+        let calendar = Calendar::new(TimeZone::get("Europe/Berlin").unwrap(), [], vec![]);
+        let mut history = History::new(Clock::new(Step::MINUTE), 10, 0);
+        let start: Timestamp = "2026-03-27T00:00:00Z".parse().unwrap();
+        for minute in 0..4 * 1440 {
+            let local = calendar.local(start + jiff::SignedDuration::from_mins(minute));
+            history.push(1.0, Slot::of(local, false), minute % 50 == 0);
+            assert_eq!(*history.same_times(), history.find_same_times());
+        }
+        assert!(history.same_times()[..3].iter().all(Option::is_some));
+        assert_eq!(history.same_times()[4..], [None; PAST_DAYS - 4]);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::history::Clock;
 use super::residuals::{Residuals, Shape};
-use super::ridge::Ridge;
+use super::ridge::{Ridge, Sample, Sums, to_sample};
 
 /// Features of the expected level, see [`super::features`].
 pub(super) const LEVEL_FEATURES: usize = 20;
@@ -15,6 +15,8 @@ pub(super) const SIZE_FEATURES: usize = 8;
 const EXPERTS: usize = 3;
 /// Errors below this, 0.3 % of the level, count as none.
 const NEGLIGIBLE: f64 = 0.003;
+/// Samples that the regressions learn at a time: two hours or so.
+const BATCH: usize = 20;
 /// Slots of the day by which the size of errors is kept, for working days and days off.
 const SIZE_SLOTS: usize = 96;
 
@@ -23,12 +25,12 @@ const SIZE_SLOTS: usize = 96;
 pub(super) struct Origin {
     /// The newest level.
     pub(super) level: f64,
-    /// The last five minutes' mean less the newest level: how jittery it is.
-    pub(super) jitter: f64,
-    /// The newest level less the last hour's and the last day's mean.
-    pub(super) above_hour: f64,
-    /// See `above_hour`.
+    /// The newest level less the last day's mean.
     pub(super) above_day: f64,
+    /// Size of the difference to the last five minutes' mean: how jittery it is; see [`log_size`].
+    pub(super) from_five_minutes: f64,
+    /// Size of the difference to the last hour's mean.
+    pub(super) from_hour: f64,
 }
 
 /// Where the target lies in the day, for the size of errors.
@@ -53,8 +55,8 @@ pub(super) struct Expectation {
 #[derive(Debug, Clone)]
 struct Pending {
     at: usize,
-    features: [f64; LEVEL_FEATURES],
-    size_features: [f64; SIZE_FEATURES],
+    features: [f32; LEVEL_FEATURES],
+    size_features: [f32; SIZE_FEATURES],
     experts: [f64; EXPERTS],
     center: f64,
     scale: f64,
@@ -82,7 +84,11 @@ pub(super) struct DirectModel {
     size_by_slot: Vec<f32>,
     residuals: Residuals,
     pending: VecDeque<Pending>,
+    /// Samples of the level and of the size of errors that the regressions have yet to learn.
+    level_samples: Vec<Sample<LEVEL_FEATURES>>,
+    size_samples: Vec<Sample<SIZE_FEATURES>>,
     learned: usize,
+    batches: usize,
 }
 
 impl DirectModel {
@@ -105,7 +111,10 @@ impl DirectModel {
             size_by_slot: vec![f32::NAN; 2 * SIZE_SLOTS],
             residuals: Residuals::new(days(21.0)),
             pending: VecDeque::new(),
+            level_samples: Vec::with_capacity(BATCH),
+            size_samples: Vec::with_capacity(BATCH),
             learned: 0,
+            batches: 0,
         }
     }
 
@@ -148,9 +157,9 @@ impl DirectModel {
             log_size(self.size_of_day),
             log_size(by_slot),
             log_size(experts[0] - experts[1]),
-            log_size(origin.jitter),
+            origin.from_five_minutes,
             origin.above_day,
-            log_size(origin.above_hour),
+            origin.from_hour,
         ]
     }
 
@@ -162,16 +171,16 @@ impl DirectModel {
     pub(super) fn remember(
         &mut self,
         at: usize,
-        features: [f64; LEVEL_FEATURES],
+        features: &[f64; LEVEL_FEATURES],
         origin: Origin,
         target: SizeSlot,
     ) {
-        let experts = self.experts(&features, origin);
+        let experts = self.experts(features, origin);
         let size_features = self.size_features(&experts, origin, target);
         self.pending.push_back(Pending {
             at,
-            features,
-            size_features,
+            features: to_sample(features),
+            size_features: to_sample(&size_features),
             experts,
             center: self.combine(&experts),
             scale: self.scale(&size_features),
@@ -198,15 +207,16 @@ impl DirectModel {
         let error = outcome - pending.center;
         self.residuals.add(error / pending.scale);
         self.learn_size(error.abs(), slot);
-        self.slow.learn(&pending.features, outcome - pending.level);
-        self.fast.learn(&pending.features, outcome - pending.level);
-        self.size.learn(&pending.size_features, log_size(error));
+        let [change, size] = to_sample(&[outcome - pending.level, log_size(error)]);
+        self.level_samples.push((pending.features, change));
+        self.size_samples.push((pending.size_features, size));
         for (loss, expert) in self.expert_losses.iter_mut().zip(&pending.experts) {
             *loss += ((outcome - expert).abs() - *loss) / (3.0 * self.day);
         }
         self.learned += 1;
-        // Every two hours or so, and more often on the first day, when each sample counts.
-        if self.learned.is_multiple_of(20) || (self.learned < 200 && self.learned.is_multiple_of(2)) {
+        // In the first days, when each sample counts, more often.
+        if self.level_samples.len() >= (self.learned / BATCH).clamp(2, BATCH) {
+            self.learn_batch();
             self.solve();
         }
     }
@@ -220,16 +230,29 @@ impl DirectModel {
         *by_slot = if by_slot.is_nan() { error } else { *by_slot + (error - *by_slot) * 0.1 };
     }
 
+    fn learn_batch(&mut self) {
+        let sums = Sums::of(&self.level_samples);
+        self.slow.learn(&sums);
+        self.fast.learn(&sums);
+        self.size.learn(&Sums::of(&self.size_samples));
+        self.level_samples.clear();
+        self.size_samples.clear();
+        self.batches += 1;
+    }
+
     fn solve(&mut self) {
-        // Two hours are little to four weeks of memory once there are some days of it.
-        if self.learned.is_multiple_of(60) || self.learned < 1000 {
+        // A few hours are little to days of memory, once it holds some.
+        let is_settled = self.learned >= 1000;
+        if !is_settled || self.batches.is_multiple_of(6) {
             self.slow.solve();
         }
-        self.fast.solve();
-        self.size.solve();
-        self.residuals.refresh();
-        if self.mixing {
-            self.weigh_experts();
+        if !is_settled || self.batches.is_multiple_of(2) {
+            self.fast.solve();
+            self.size.solve();
+            self.residuals.refresh();
+            if self.mixing {
+                self.weigh_experts();
+            }
         }
     }
 
@@ -242,6 +265,7 @@ impl DirectModel {
     }
 }
 
-fn log_size(error: f64) -> f64 {
+/// The size of an error, as the regression of sizes works on it: its logarithm.
+pub(super) fn log_size(error: f64) -> f64 {
     (error.abs() + NEGLIGIBLE).ln()
 }

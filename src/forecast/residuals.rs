@@ -59,10 +59,10 @@ pub(super) struct Shape {
 
 impl Shape {
     fn of(weights: &[f64]) -> Self {
-        let total: f64 = weights.iter().sum();
+        let share = 1.0 / weights.iter().sum::<f64>();
         let mut survival = vec![0.0; BINS + 1];
         for bin in (0..BINS).rev() {
-            survival[bin] = (survival[bin + 1] + weights[bin] / total).min(1.0);
+            survival[bin] = (survival[bin + 1] + weights[bin] * share).min(1.0);
         }
         Self { survival }
     }

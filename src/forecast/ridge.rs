@@ -1,8 +1,46 @@
-//! Ridge regression that learns sample by sample and forgets exponentially.
+//! Ridge regression that learns batch by batch and forgets exponentially.
+
+/// A sample: its features and its target. Seven digits are plenty, and half the memory and time.
+pub(super) type Sample<const N: usize> = ([f32; N], f32);
+
+/// Features with the precision of a [`Sample`].
+#[allow(clippy::cast_possible_truncation, reason = "see `Sample`")]
+pub(super) fn to_sample<const N: usize>(features: &[f64; N]) -> [f32; N] {
+    features.map(|x| x as f32)
+}
+
+/// What a regression learns from a batch of samples; several regressions can learn from the same.
+#[derive(Debug)]
+pub(super) struct Sums<const N: usize> {
+    count: usize,
+    /// Σ x xᵀ.
+    gram: [[f32; N]; N],
+    /// Σ x y.
+    moment: [f32; N],
+}
+
+impl<const N: usize> Sums<N> {
+    pub(super) fn of(samples: &[Sample<N>]) -> Self {
+        let mut sums = Self { count: samples.len(), gram: [[0.0; N]; N], moment: [0.0; N] };
+        for (i, row) in sums.gram.iter_mut().enumerate() {
+            // Whole rows, although half would do: of known length, they stay in registers.
+            let (mut sum, mut moment) = ([0.0; N], 0.0);
+            for (features, target) in samples {
+                let own = features[i];
+                for (cell, other) in sum.iter_mut().zip(features) {
+                    *cell += own * other;
+                }
+                moment += own * target;
+            }
+            (*row, sums.moment[i]) = (sum, moment);
+        }
+        sums
+    }
+}
 
 /// Linear regression on `N` features with exponentially fading weights, kept as normal equations.
 ///
-/// Learning is a rank-one update, solving a Cholesky factorisation; both take bounded time whatever the history.
+/// Learning adds up sums, solving is a Cholesky factorisation; both take bounded time whatever the history.
 /// The penalty is scaled by each feature's own power, so that features of different size shrink alike (Hoerl and
 /// Kennard, 1970, on standardised features).
 #[derive(Debug, Clone)]
@@ -15,7 +53,7 @@ pub(super) struct Ridge<const N: usize> {
     prior: [f64; N],
     penalty: f64,
     growth: f64,
-    /// The weight of the newest sample: growing it instead of fading the sums saves N² multiplications a sample.
+    /// The weight of the newest sample: growing it instead of fading the sums saves N² multiplications a batch.
     weight: f64,
 }
 
@@ -41,15 +79,14 @@ impl<const N: usize> Ridge<N> {
         features.iter().zip(&self.coefficients).map(|(x, b)| x * b).sum()
     }
 
-    /// Takes one sample.
-    pub(super) fn learn(&mut self, features: &[f64; N], target: f64) {
-        self.weight *= self.growth;
-        for (i, row) in self.gram.iter_mut().enumerate() {
-            let weighted = features[i] * self.weight;
-            for (cell, x) in row[..=i].iter_mut().zip(features) {
-                *cell += weighted * x;
+    /// Takes a batch of samples, all as of one age.
+    pub(super) fn learn(&mut self, batch: &Sums<N>) {
+        self.weight *= self.growth.powi(i32::try_from(batch.count).unwrap_or(i32::MAX));
+        for (i, (row, sums)) in self.gram.iter_mut().zip(&batch.gram).enumerate() {
+            for (cell, sum) in row[..=i].iter_mut().zip(sums) {
+                *cell += self.weight * f64::from(*sum);
             }
-            self.moment[i] += weighted * target;
+            self.moment[i] += self.weight * f64::from(batch.moment[i]);
         }
         if self.weight > RESCALE_AT {
             self.rescale();
@@ -70,19 +107,18 @@ impl<const N: usize> Ridge<N> {
             |i: usize| self.penalty * (0.2 * self.gram[i][i] + 0.02 * mean_power) + 1e-6 * self.weight;
         // Cholesky, column by column: rows of the rest are updated at once, which vectorises.
         let mut factor = *self.gram;
-        let mut solution = [0.0; N];
+        let (mut solution, mut column) = ([0.0; N], [0.0; N]);
         for (i, cell) in solution.iter_mut().enumerate() {
             factor[i][i] += ridge(i);
             *cell = self.moment[i] + ridge(i) * self.prior[i];
         }
         for k in 0..N {
-            let diagonal = factor[k][k].max(1e-12).sqrt();
-            factor[k][k] = diagonal;
-            solution[k] /= diagonal;
-            let mut column = [0.0; N];
+            let scale = 1.0 / factor[k][k].max(1e-12).sqrt();
+            factor[k][k] = scale;
+            solution[k] *= scale;
             for i in k + 1..N {
-                factor[i][k] /= diagonal;
-                column[i] = factor[i][k];
+                column[i] = factor[i][k] * scale;
+                factor[i][k] = column[i];
                 solution[i] -= column[i] * solution[k];
             }
             for i in k + 1..N {
@@ -93,7 +129,8 @@ impl<const N: usize> Ridge<N> {
             }
         }
         for i in (0..N).rev() {
-            solution[i] /= factor[i][i];
+            // The diagonal is kept inverted.
+            solution[i] *= factor[i][i];
             let known = solution[i];
             for (cell, above) in solution[..i].iter_mut().zip(&factor[i][..i]) {
                 *cell -= above * known;
@@ -109,14 +146,19 @@ impl<const N: usize> Ridge<N> {
 mod tests {
     use super::*;
 
+    fn learn<const N: usize>(ridge: &mut Ridge<N>, samples: &[Sample<N>]) {
+        samples.chunks(20).for_each(|batch| ridge.learn(&Sums::of(batch)));
+        ridge.solve();
+    }
+
     #[test]
     fn finds_the_coefficients_of_a_linear_law() {
         let mut ridge = Ridge::<3>::new(1e6, 1e-6, [0.0; 3]);
-        for i in 0..500 {
-            let x = [1.0, f64::from(i % 7), f64::from(i % 11) * 100.0];
-            ridge.learn(&x, 2.0 - 0.5 * x[1] + 0.01 * x[2]);
-        }
-        ridge.solve();
+        let sample = |i: i16| {
+            let x = [1.0, f32::from(i % 7), f32::from(i % 11) * 100.0];
+            (x, 2.0 - 0.5 * x[1] + 0.01 * x[2])
+        };
+        learn(&mut ridge, &(0..500).map(sample).collect::<Vec<_>>());
         assert!((ridge.predict(&[1.0, 3.0, 200.0]) - 2.5).abs() < 0.02);
     }
 
@@ -130,17 +172,29 @@ mod tests {
     #[test]
     fn forgets_an_old_law_for_a_new_one() {
         let mut ridge = Ridge::<1>::new(50.0, 1e-6, [0.0]);
-        (0..1000).for_each(|_| ridge.learn(&[1.0], 1.0));
-        (0..500).for_each(|_| ridge.learn(&[1.0], 3.0));
-        ridge.solve();
+        learn(&mut ridge, &[([1.0], 1.0); 1000]);
+        learn(&mut ridge, &[([1.0], 3.0); 500]);
         assert!((ridge.predict(&[1.0]) - 3.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_batch_weighs_as_much_as_its_samples_one_by_one() {
+        let (mut together, mut apart) =
+            (Ridge::<1>::new(500.0, 1e-6, [0.0]), Ridge::<1>::new(500.0, 1e-6, [0.0]));
+        for y in [1.0, 3.0] {
+            let samples = [([1.0], y); 100];
+            learn(&mut together, &samples);
+            for sample in samples {
+                learn(&mut apart, &[sample]);
+            }
+        }
+        assert!((together.predict(&[1.0]) - apart.predict(&[1.0])).abs() < 1e-2);
     }
 
     #[test]
     fn weights_never_overflow() {
         let mut ridge = Ridge::<1>::new(10.0, 1e-6, [0.0]);
-        (0..100_000).for_each(|_| ridge.learn(&[1.0], 7.0));
-        ridge.solve();
+        learn(&mut ridge, &vec![([1.0], 7.0); 100_000]);
         assert!((ridge.predict(&[1.0]) - 7.0).abs() < 1e-3);
     }
 }

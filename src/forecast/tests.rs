@@ -82,6 +82,17 @@ fn a_gap_is_bridged_by_the_usual_course() {
 }
 
 #[test]
+fn in_a_gap_past_days_are_read_at_the_time_that_it_is() {
+    // No weekends, and four hours that are dark in the morning's rise.
+    let load = |minute: usize| office(minute % 1440);
+    let dark = 22 * 1440 + 5 * 60..22 * 1440 + 9 * 60;
+    let forecaster = learned(Calendar::default(), dark.end, |m| (!dark.contains(&m)).then(|| load(m)));
+    let analogy = forecaster.analogs.ahead(&forecaster.history, LEAD).unwrap();
+    let came = to_level(load(dark.end - 1 + LEAD), forecaster.offset).0;
+    assert!((analogy.plain - came).abs() < 0.02, "{} against {came}", analogy.plain);
+}
+
+#[test]
 fn an_announced_event_is_expected_whatever_history_says() {
     let now = 9 * 1440;
     let soon = start() + SignedDuration::from_mins(9 * 1440 + 10);

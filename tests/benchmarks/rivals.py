@@ -84,16 +84,16 @@ def naive(ago):
 
 
 def mstl(load):
-    """Parameters are estimated at every third origin; seasons, trend and state are computed at each."""
-    quantiles, seconds, model = load.empty(), [], None
+    """Parameters are estimated once a day; seasons, trend and state are computed at each origin."""
+    quantiles, seconds, model, fitted = load.empty(), [], None, None
     before = range(load.origins[0] - load.every, load.first, -load.every)[::-1]
     levels = [round(200 * level - 100) for level in LEVELS]
-    for number, origin in enumerate([*before, *load.origins]):
+    for origin in [*before, *load.origins]:
         history, ahead = load.history(origin), load.steps_ahead()
         seasons = [season for season in SEASONS if 2 * season <= len(history)]
         began = cpu_seconds()
-        if number % 3 == 0 or seasons != model.season_length:
-            model = MSTL(seasons, trend_forecaster=AutoETS(model="ZZN"), stl_kwargs=JUMPS).fit(history)
+        if model is None or origin - fitted >= DAY or seasons != model.season_length:
+            fitted, model = origin, MSTL(seasons, trend_forecaster=AutoETS(model="ZZN"), stl_kwargs=JUMPS).fit(history)
             path = model.predict(h=ahead, level=levels)
             seconds.append(cpu_seconds() - began)
         else:
@@ -104,17 +104,16 @@ def mstl(load):
 
 
 def prophet(load):
-    """Fitted once in three origins; quantiles of the highest of sampled paths."""
+    """Fitted once a day; quantiles of the highest of sampled paths."""
     quantiles, seconds = load.empty(), []
-    every = 3 * load.every
     width = load.steps_ahead()
-    for origin in range(load.first, load.origins[-1] + 1, every):
+    for origin in range(load.first, load.origins[-1] + 1, DAY):
         history = load.history(origin)
-        times = pandas.date_range("2024-01-01", periods=len(history) + every // STEP + width, freq=f"{STEP}min")
+        times = pandas.date_range("2024-01-01", periods=len(history) + DAY // STEP + width, freq=f"{STEP}min")
         began = cpu_seconds()
         model = Prophet().fit(pandas.DataFrame({"ds": times[: len(history)], "y": history}))
         paths = model.predictive_samples(pandas.DataFrame({"ds": times[len(history) :]}))["yhat"]
-        for row in range(every // STEP):
+        for row in range(DAY // STEP):
             at = origin + row * STEP
             if at < len(load.qps):
                 highest = load.highest(paths[row : row + width].T)
