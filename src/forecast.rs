@@ -42,7 +42,7 @@ use calibration::Calibration;
 pub use calibration::{Accuracy, REPORTED};
 use ensemble::{Members, Mixture, ShareLearner, plain};
 use features::{FIVE_MINUTES, Features, HOUR, Levels, Outlook};
-use history::{Clock, History};
+use history::{Clock, History, PAST_DAYS};
 use model::{DirectModel, Expectation, LEVEL_FEATURES, Origin, SizeSlot, log_size};
 use seasonal::{Seasonal, Slot};
 
@@ -328,7 +328,7 @@ impl Forecaster {
     /// What the history holds, from its first step on.
     fn known_loads(&self) -> impl Iterator<Item = Option<f64>> + '_ {
         (self.history.first()..self.len())
-            .map(|step| self.history.get(Some(step)).map(|level| to_load(level, self.offset)))
+            .map(|step| self.history.get(step).map(|level| to_load(level, self.offset)))
     }
 
     fn learn(&mut self, demand: Option<Qps>) {
@@ -470,24 +470,22 @@ impl Forecaster {
     /// The levels of past days `ahead` steps after this time, and a few minutes around.
     fn members(&self, ahead: usize) -> Members {
         let around = self.clock.minutes(4);
-        let member = |step: Option<usize>, weight: f64| {
-            #[allow(clippy::cast_possible_truncation, reason = "stored with this precision")]
-            self.history.get(step).map(|level| (level as f32, weight as f32))
-        };
-        let members = self.analogs.members(&self.history).flat_map(|(then, weight)| {
+        let mut members = Vec::with_capacity(3 * PAST_DAYS);
+        for (then, weight) in self.analogs.members(&self.history) {
             let at = then + ahead;
-            [at.checked_sub(around), Some(at), Some(at + around)]
-                .into_iter()
-                .filter_map(move |step| member(step, weight))
-        });
-        Members::new(members.collect())
+            let levels = [at.saturating_sub(around), at, at + around].map(|step| self.history.kept(step));
+            #[allow(clippy::cast_possible_truncation, reason = "stored with this precision")]
+            let weight = weight as f32;
+            members.extend(levels.into_iter().filter(|level| !level.is_nan()).map(|level| (level, weight)));
+        }
+        Members::new(members)
     }
 
     /// The peaks of past days from this time until a replica added now would have been ready.
     fn peak_members(&self) -> Members {
         let members = self.analogs.members(&self.history).filter_map(|(then, weight)| {
             let levels =
-                peak_samples(self.config.lead + 1).filter_map(|ahead| self.history.get(Some(then + ahead)));
+                peak_samples(self.config.lead + 1).filter_map(|ahead| self.history.get(then + ahead));
             #[allow(clippy::cast_possible_truncation, reason = "stored with this precision")]
             levels.reduce(f64::max).map(|peak| (peak as f32, weight as f32))
         });

@@ -3,6 +3,8 @@
 //! They learn day types from the data: no calendar says that the day after a match is quiet, but the morning does.
 //! The method of analogs goes back to Lorenz (1969).
 
+use std::hint::select_unpredictable;
+
 use super::history::{Clock, History, PAST_DAYS};
 
 /// Likeness of today to each of the last four weeks' days, yesterday first, updated step by step.
@@ -48,18 +50,18 @@ impl Analogs {
         let level = level as f32;
         let then = history.same_times().map(|step| history.kept(step));
         // This runs at every step: without branches it vectorises.
-        for ((distance, lift), then) in self.distances.iter_mut().zip(&mut self.lifts).zip(then) {
-            let difference = level - then;
+        for (day, then) in then.into_iter().enumerate() {
+            let (distance, lift, difference) = (self.distances[day], self.lifts[day], level - then);
             let is_first = distance.is_nan();
-            let lift_before = if is_first { difference } else { *lift };
-            let distance_before = if is_first { difference * difference } else { *distance };
+            let lift_before = select_unpredictable(is_first, difference, lift);
+            let distance_before = select_unpredictable(is_first, difference * difference, distance);
             let lift_now = lift_before + (difference - lift_before) * self.lift_rate;
             let shape = difference - lift_now;
             let apart = shape * shape + 0.05 * difference * difference;
             let distance_now = distance_before + (apart - distance_before) * self.shape_rate;
             let is_known = !then.is_nan();
-            *lift = if is_known { lift_now } else { *lift };
-            *distance = if is_known { distance_now } else { *distance };
+            self.lifts[day] = select_unpredictable(is_known, lift_now, lift);
+            self.distances[day] = select_unpredictable(is_known, distance_now, distance);
         }
     }
 
@@ -86,8 +88,7 @@ impl Analogs {
     pub(super) fn ahead(&self, history: &History, ahead: usize) -> Option<Analogy> {
         let (mut lifted, mut plain, mut weights) = (0.0, 0.0, 0.0);
         for day in &self.near {
-            let then = history.same_times()[*day];
-            if let Some(level) = history.get(then.map(|step| step + ahead)) {
+            if let Some(level) = history.get(history.same_times()[*day] + ahead) {
                 let weight = self.weights[*day];
                 lifted += weight * (level + f64::from(self.lifts[*day]));
                 plain += weight * level;
@@ -104,7 +105,7 @@ impl Analogs {
         days.enumerate().filter_map(|(back, ((weight, distance), step))| {
             let age = i32::try_from(back).unwrap_or(i32::MAX);
             let weight = 0.97_f64.powi(age) * (0.5 + 0.5 * weight * PAST_DAYS as f64);
-            (!distance.is_nan()).then_some(((*step)?, weight))
+            (!distance.is_nan()).then_some((*step, weight))
         })
     }
 }

@@ -91,8 +91,8 @@ pub(super) struct Features<'a> {
     pub(super) clock: Clock,
     pub(super) level: f64,
     now: Outlook,
-    yesterday: Option<usize>,
-    last_week: Option<usize>,
+    yesterday: usize,
+    last_week: usize,
     recent: [f64; 9],
 }
 
@@ -135,9 +135,7 @@ impl<'a> Features<'a> {
     pub(super) fn outlook(&self, ahead: usize, slot: Slot) -> Outlook {
         let unless = |left_out: bool, value: f64| if left_out { f64::NAN } else { value };
         let unseasonal = !self.parts.seasonality;
-        let past = |step: Option<usize>| {
-            unless(unseasonal, self.history.get(step.map(|step| step + ahead)).unwrap_or(f64::NAN))
-        };
+        let past = |step: usize| unless(unseasonal, f64::from(self.history.kept(step + ahead)));
         let analogy = self.analogs.ahead(self.history, ahead).filter(|_| self.parts.analogs);
         Outlook {
             week: unless(unseasonal, self.seasonal.of_week(slot)),

@@ -14,6 +14,9 @@ pub(super) const DAYS: usize = PAST_DAYS + 1;
 /// load or of its recording is seen at the same few phases only.
 const ORIGIN_MINUTES: usize = 7;
 
+/// A step that no history holds, and none of those that follow it either.
+const NEVER: usize = usize::MAX / 2;
+
 /// How many steps of a series make a day, an hour, a few minutes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
@@ -69,7 +72,7 @@ pub(super) struct History {
     /// Local minute of the day at the start of each hour of steps since `first`.
     hours: VecDeque<u16>,
     /// See [`History::same_times`].
-    same_times: [Option<usize>; PAST_DAYS],
+    same_times: [usize; PAST_DAYS],
     /// The last hours as they were, events included and gaps bridged, oldest first.
     recent: VecDeque<f64>,
     recent_steps: usize,
@@ -85,7 +88,7 @@ impl History {
             // Growing by doubling would take half as much again.
             levels: Vec::with_capacity((DAYS + 1) * clock.day()),
             hours: VecDeque::new(),
-            same_times: [None; PAST_DAYS],
+            same_times: [NEVER; PAST_DAYS],
             recent: VecDeque::new(),
             recent_steps: recent_steps + 1,
         }
@@ -120,7 +123,7 @@ impl History {
         if is_new_hour {
             self.same_times = self.find_same_times();
         } else {
-            self.same_times.iter_mut().flatten().for_each(|step| *step += 1);
+            self.same_times.iter_mut().for_each(|step| *step += 1);
         }
     }
 
@@ -132,15 +135,15 @@ impl History {
     }
 
     /// The usual level at `step`; `None` in a gap, in an event, in the future and beyond memory.
-    pub(super) fn get(&self, step: Option<usize>) -> Option<f64> {
+    pub(super) fn get(&self, step: usize) -> Option<f64> {
         let level = f64::from(self.kept(step));
         (!level.is_nan()).then_some(level)
     }
 
     /// As [`History::get`], as it is kept; NaN for `None`.
-    pub(super) fn kept(&self, step: Option<usize>) -> f32 {
-        let place = step.and_then(|step| step.checked_sub(self.first));
-        place.and_then(|place| self.levels.get(place)).copied().unwrap_or(f32::NAN)
+    pub(super) fn kept(&self, step: usize) -> f32 {
+        // A step before the first one wraps to a place far beyond the last.
+        self.levels.get(step.wrapping_sub(self.first)).copied().unwrap_or(f32::NAN)
     }
 
     /// The level `steps` before the newest, as it was; the oldest known one where there are fewer.
@@ -155,15 +158,16 @@ impl History {
     }
 
     /// For each past day, yesterday first: the step that had the newest step's local time of day, which a change of the
-    /// clock moves. It may be older than memory.
-    pub(super) fn same_times(&self) -> &[Option<usize>; PAST_DAYS] {
+    /// clock moves. It may be older than memory, and is a step that no history holds where there was no such day.
+    pub(super) fn same_times(&self) -> &[usize; PAST_DAYS] {
         &self.same_times
     }
 
-    fn find_same_times(&self) -> [Option<usize>; PAST_DAYS] {
+    fn find_same_times(&self) -> [usize; PAST_DAYS] {
         let newest = self.len().checked_sub(1);
         let now = newest.and_then(|newest| self.minute_of_day(newest));
-        std::array::from_fn(|back| self.same_time(newest?, now?, back + 1))
+        let same_time = |days: usize| self.same_time(newest?, now?, days);
+        std::array::from_fn(|back| same_time(back + 1).unwrap_or(NEVER))
     }
 
     fn same_time(&self, newest: usize, now: u16, days: usize) -> Option<usize> {
@@ -235,9 +239,11 @@ mod tests {
         for minute in 0..4 * 1440 {
             let local = calendar.local(start + jiff::SignedDuration::from_mins(minute));
             history.push(1.0, Slot::of(local, false), minute % 50 == 0);
-            assert_eq!(*history.same_times(), history.find_same_times());
+            for (moved, found) in history.same_times().iter().zip(history.find_same_times()) {
+                assert!(*moved == found || (*moved >= NEVER && found == NEVER), "{moved}, {found}");
+            }
         }
-        assert!(history.same_times()[..3].iter().all(Option::is_some));
-        assert_eq!(history.same_times()[4..], [None; PAST_DAYS - 4]);
+        assert!(history.same_times()[..3].iter().all(|step| *step < history.len()));
+        assert!(history.same_times()[4..].iter().all(|step| *step >= NEVER));
     }
 }

@@ -17,6 +17,13 @@ const EXPERTS: usize = 3;
 const NEGLIGIBLE: f64 = 0.003;
 /// Samples that the regressions learn at a time: two hours or so.
 const BATCH: usize = 20;
+/// From so many samples on (five days), coefficients hardly move with a batch and are solved less often: each so many
+/// batches, the fewer the shorter the memory.
+const SETTLED: usize = 1000;
+/// See [`SETTLED`].
+const SLOW_EVERY: usize = 6;
+/// See [`SETTLED`].
+const FAST_EVERY: usize = 2;
 /// Slots of the day by which the size of errors is kept, for working days and days off.
 const SIZE_SLOTS: usize = 96;
 
@@ -241,12 +248,11 @@ impl DirectModel {
     }
 
     fn solve(&mut self) {
-        // A few hours are little to days of memory, once it holds some.
-        let is_settled = self.learned >= 1000;
-        if !is_settled || self.batches.is_multiple_of(6) {
+        let is_settled = self.learned >= SETTLED;
+        if !is_settled || self.batches.is_multiple_of(SLOW_EVERY) {
             self.slow.solve();
         }
-        if !is_settled || self.batches.is_multiple_of(2) {
+        if !is_settled || self.batches.is_multiple_of(FAST_EVERY) {
             self.fast.solve();
             self.size.solve();
             self.residuals.refresh();

@@ -13,7 +13,7 @@ pub(super) fn to_sample<const N: usize>(features: &[f64; N]) -> [f32; N] {
 #[derive(Debug)]
 pub(super) struct Sums<const N: usize> {
     count: usize,
-    /// Σ x xᵀ.
+    /// Lower triangle of Σ x xᵀ, in whole blocks.
     gram: [[f32; N]; N],
     /// Σ x y.
     moment: [f32; N],
@@ -21,21 +21,43 @@ pub(super) struct Sums<const N: usize> {
 
 impl<const N: usize> Sums<N> {
     pub(super) fn of(samples: &[Sample<N>]) -> Self {
+        const { assert!(N.is_multiple_of(LANES), "features come in whole blocks") };
         let mut sums = Self { count: samples.len(), gram: [[0.0; N]; N], moment: [0.0; N] };
-        for (i, row) in sums.gram.iter_mut().enumerate() {
-            // Whole rows, although half would do: of known length, they stay in registers.
-            let (mut sum, mut moment) = ([0.0; N], 0.0);
-            for (features, target) in samples {
-                let own = features[i];
-                for (cell, other) in sum.iter_mut().zip(features) {
-                    *cell += own * other;
-                }
-                moment += own * target;
+        for row in (0..N).step_by(LANES) {
+            for column in (0..=row).step_by(LANES) {
+                sums.add_block(samples, row, column);
             }
-            (*row, sums.moment[i]) = (sum, moment);
+        }
+        for (features, target) in samples {
+            for (sum, x) in sums.moment.iter_mut().zip(features) {
+                *sum += x * target;
+            }
         }
         sums
     }
+
+    /// One block of the gram matrix, whose sums stay in registers.
+    fn add_block(&mut self, samples: &[Sample<N>], row: usize, column: usize) {
+        let mut block = [[0.0; LANES]; LANES];
+        for (features, _) in samples {
+            let (own, other) = (lanes(features, row), lanes(features, column));
+            for (sums, own) in block.iter_mut().zip(own) {
+                for (sum, other) in sums.iter_mut().zip(other) {
+                    *sum += own * other;
+                }
+            }
+        }
+        for (sums, cells) in block.iter().zip(&mut self.gram[row..row + LANES]) {
+            cells[column..column + LANES].copy_from_slice(sums);
+        }
+    }
+}
+
+/// Values that one instruction works on, on any machine of the last twenty years.
+const LANES: usize = 4;
+
+fn lanes<const N: usize>(values: &[f32; N], from: usize) -> [f32; LANES] {
+    std::array::from_fn(|lane| values[from + lane])
 }
 
 /// Linear regression on `N` features with exponentially fading weights, kept as normal equations.
@@ -146,6 +168,9 @@ impl<const N: usize> Ridge<N> {
 mod tests {
     use super::*;
 
+    /// A constant, and features that say nothing.
+    const ONE: [f32; 4] = [1.0, 0.0, 0.0, 0.0];
+
     fn learn<const N: usize>(ridge: &mut Ridge<N>, samples: &[Sample<N>]) {
         samples.chunks(20).for_each(|batch| ridge.learn(&Sums::of(batch)));
         ridge.solve();
@@ -153,48 +178,48 @@ mod tests {
 
     #[test]
     fn finds_the_coefficients_of_a_linear_law() {
-        let mut ridge = Ridge::<3>::new(1e6, 1e-6, [0.0; 3]);
+        let mut ridge = Ridge::<4>::new(1e6, 1e-6, [0.0; 4]);
         let sample = |i: i16| {
-            let x = [1.0, f32::from(i % 7), f32::from(i % 11) * 100.0];
+            let x = [1.0, f32::from(i % 7), f32::from(i % 11) * 100.0, 0.0];
             (x, 2.0 - 0.5 * x[1] + 0.01 * x[2])
         };
         learn(&mut ridge, &(0..500).map(sample).collect::<Vec<_>>());
-        assert!((ridge.predict(&[1.0, 3.0, 200.0]) - 2.5).abs() < 0.02);
+        assert!((ridge.predict(&[1.0, 3.0, 200.0, 0.0]) - 2.5).abs() < 0.02);
     }
 
     #[test]
     fn without_samples_it_answers_its_prior() {
-        let mut ridge = Ridge::<2>::new(100.0, 0.01, [0.5, 0.25]);
+        let mut ridge = Ridge::<4>::new(100.0, 0.01, [0.5, 0.25, 0.0, 0.0]);
         ridge.solve();
-        assert!((ridge.predict(&[2.0, 4.0]) - 2.0).abs() < 1e-9);
+        assert!((ridge.predict(&[2.0, 4.0, 9.0, 9.0]) - 2.0).abs() < 1e-9);
     }
 
     #[test]
     fn forgets_an_old_law_for_a_new_one() {
-        let mut ridge = Ridge::<1>::new(50.0, 1e-6, [0.0]);
-        learn(&mut ridge, &[([1.0], 1.0); 1000]);
-        learn(&mut ridge, &[([1.0], 3.0); 500]);
-        assert!((ridge.predict(&[1.0]) - 3.0).abs() < 1e-3);
+        let mut ridge = Ridge::<4>::new(50.0, 1e-6, [0.0; 4]);
+        learn(&mut ridge, &vec![(ONE, 1.0); 1000]);
+        learn(&mut ridge, &vec![(ONE, 3.0); 500]);
+        assert!((ridge.predict(&ONE.map(f64::from)) - 3.0).abs() < 1e-3);
     }
 
     #[test]
     fn a_batch_weighs_as_much_as_its_samples_one_by_one() {
         let (mut together, mut apart) =
-            (Ridge::<1>::new(500.0, 1e-6, [0.0]), Ridge::<1>::new(500.0, 1e-6, [0.0]));
+            (Ridge::<4>::new(500.0, 1e-6, [0.0; 4]), Ridge::<4>::new(500.0, 1e-6, [0.0; 4]));
         for y in [1.0, 3.0] {
-            let samples = [([1.0], y); 100];
+            let samples = [(ONE, y); 100];
             learn(&mut together, &samples);
             for sample in samples {
                 learn(&mut apart, &[sample]);
             }
         }
-        assert!((together.predict(&[1.0]) - apart.predict(&[1.0])).abs() < 1e-2);
+        assert!((together.predict(&ONE.map(f64::from)) - apart.predict(&ONE.map(f64::from))).abs() < 1e-2);
     }
 
     #[test]
     fn weights_never_overflow() {
-        let mut ridge = Ridge::<1>::new(10.0, 1e-6, [0.0]);
-        learn(&mut ridge, &vec![([1.0], 7.0); 100_000]);
-        assert!((ridge.predict(&[1.0]) - 7.0).abs() < 1e-3);
+        let mut ridge = Ridge::<4>::new(10.0, 1e-6, [0.0; 4]);
+        learn(&mut ridge, &vec![(ONE, 7.0); 100_000]);
+        assert!((ridge.predict(&ONE.map(f64::from)) - 7.0).abs() < 1e-3);
     }
 }
