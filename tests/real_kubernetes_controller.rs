@@ -268,6 +268,28 @@ async fn a_deployment_follows_a_rising_and_falling_load() {
     assert_eq!(ours.fields_v1.as_ref().unwrap().0, json!({"f:spec": {"f:replicas": {}}}));
 }
 
+#[tokio::test]
+async fn a_scale_in_leaves_each_in_memory_replica_a_query_node() {
+    let scene = Scene::set(150.0).await;
+    scene.prometheus.set(Answer::Demand(780.0));
+    let deployments = scene.deployment(8).await;
+    scene.policy(|_| {}).await;
+    // As an earlier controller has seen it.
+    let seen = json!({"status": {"memory": {"inMemoryReplicas": 2}}});
+    scene.policies().patch_status("querynode", &PatchParams::default(), &Patch::Merge(&seen)).await.unwrap();
+    let controller = scene.controller("first");
+    scene.condition("MetricsFresh", "True", "Fresh").await;
+    scene.prometheus.set(Answer::Demand(150.0));
+    wait_for(&deployments, 2, 3 * SOON).await;
+    let fleets: Vec<i64> = std::iter::once(8).chain(scene.scales()).collect();
+    for step in fleets.windows(2) {
+        let each = step[0] / 2;
+        assert!(step[0] - step[1] <= (each - 1).max(1), "{each} QueryNodes in each of two: {fleets:?}");
+    }
+    let page = controller.page("/metrics").await.unwrap();
+    assert!(page.contains("DrainInSteps"), "{fleets:?}, {page}");
+}
+
 async fn hpa(scene: &Scene, name: &str, owner: Option<Value>) -> Api<HorizontalPodAutoscaler> {
     let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(scene.client.clone(), NAMESPACE);
     let mut hpa = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",

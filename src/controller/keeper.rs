@@ -354,6 +354,7 @@ impl Keeper {
         guards.extend(observed.and_then(|observed| self.learner.guard(observed)));
         let mut floors = self.learner.floors(policy, survey.desired);
         let floor = floors.iter().map(|floor| floor.replicas).max();
+        floors.extend(self.learner.drain_floor(survey.desired));
         floors.extend(terms.floor);
         guards.extend(survey.frozen.clone());
         let (ready, arrivals) = survey.helping(now, lead, MINUTE);

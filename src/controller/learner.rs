@@ -156,6 +156,11 @@ impl Learner {
         self.memory.floors(policy.memory_utilization, current)
     }
 
+    /// What must stay of `current` replicas while others drain.
+    pub(super) fn drain_floor(&self, current: Replicas) -> Option<Floor> {
+        self.memory.drain_floor(current)
+    }
+
     /// Why nothing may be taken away, by an observation made at `observed`.
     pub(super) fn guard(&self, observed: Timestamp) -> Option<Reason> {
         self.settling.guard(observed)

@@ -144,6 +144,22 @@ impl MemoryLearner {
         Some(Floor { replicas, reason: Reason::new("InMemoryReplicas", message) })
     }
 
+    /// How many of `current` QueryNodes must stay while others drain, if a collection is in memory several times. Segments
+    /// move within their in-memory replica: where all of its QueryNodes stop at once, they have nowhere to go, and the
+    /// drain hangs. Milvus spreads its QueryNodes evenly; which of them stop is not for the autoscaler to choose.
+    #[must_use]
+    pub fn drain_floor(&self, current: Replicas) -> Option<Floor> {
+        let copies = self.in_memory_replicas().filter(|copies| *copies > Replicas(1))?;
+        let each = current.0 / copies.0;
+        let at_once = each.saturating_sub(1).max(1);
+        let message = format!(
+            "Each of a collection's {copies} in-memory replicas has {each} QueryNodes: at most {at_once} drain at once, \
+             so that none loses all of its own."
+        );
+        let replicas = Replicas(current.0.saturating_sub(at_once));
+        Some(Floor { replicas, reason: Reason::new("DrainInSteps", message) })
+    }
+
     /// It for the status.
     #[must_use]
     pub fn status(&self, utilization: Ratio) -> MemoryStatus {
@@ -224,6 +240,22 @@ mod tests {
             learner.observe(&loaded(40_000 + 60 * minute, 1.0, 0.0));
         }
         assert_eq!(floor(&learner, 9), Replicas(1));
+    }
+
+    #[test]
+    fn no_in_memory_replica_drains_whole() {
+        let mut learner = MemoryLearner::default();
+        for second in [0, 30] {
+            learner.observe(&loaded(second, 1.0, 0.0));
+        }
+        assert_eq!(learner.drain_floor(Replicas(9)), None, "one copy: it moves to whatever is left");
+        for second in [60, 90] {
+            learner.observe(&loaded(second, 3.0, 0.0));
+        }
+        for (current, stay) in [(12, 9), (9, 7), (8, 7), (6, 5), (4, 3), (2, 1), (0, 0)] {
+            let floor = learner.drain_floor(Replicas(current)).unwrap();
+            assert_eq!(floor.replicas, Replicas(stay), "of {current}: {}", floor.reason.message);
+        }
     }
 
     #[test]
