@@ -127,31 +127,17 @@ impl<const N: usize> Ridge<N> {
         let mean_power = (0..N).map(|i| self.gram[i][i]).sum::<f64>() / N as f64;
         let ridge =
             |i: usize| self.penalty * (0.2 * self.gram[i][i] + 0.02 * mean_power) + 1e-6 * self.weight;
-        // Cholesky, column by column: rows of the rest are updated at once, which vectorises.
-        let mut factor = *self.gram;
-        let (mut solution, mut column) = ([0.0; N], [0.0; N]);
+        let (mut factor, mut solution) = (*self.gram, [0.0; N]);
         for (i, cell) in solution.iter_mut().enumerate() {
             factor[i][i] += ridge(i);
             *cell = self.moment[i] + ridge(i) * self.prior[i];
         }
-        for k in 0..N {
-            let scale = 1.0 / factor[k][k].max(1e-12).sqrt();
-            factor[k][k] = scale;
-            solution[k] *= scale;
-            for i in k + 1..N {
-                column[i] = factor[i][k] * scale;
-                factor[i][k] = column[i];
-                solution[i] -= column[i] * solution[k];
-            }
-            for i in k + 1..N {
-                let own = column[i];
-                for (cell, other) in factor[i][k + 1..=i].iter_mut().zip(&column[k + 1..=i]) {
-                    *cell -= own * other;
-                }
-            }
+        // Cholesky, a block of columns at a time: what is right of them is then updated by all of them at once.
+        for from in (0..N).step_by(LANES) {
+            let columns = factorise_columns(&mut factor, &mut solution, from);
+            update_right_of(from + LANES, &mut factor, &columns);
         }
         for i in (0..N).rev() {
-            // The diagonal is kept inverted.
             solution[i] *= factor[i][i];
             let known = solution[i];
             for (cell, above) in solution[..i].iter_mut().zip(&factor[i][..i]) {
@@ -160,6 +146,47 @@ impl<const N: usize> Ridge<N> {
         }
         if solution.iter().all(|b| b.is_finite()) {
             self.coefficients = solution;
+        }
+    }
+}
+
+/// Finishes the columns of a block, and the part of the solution that they make; returns them. The diagonal is kept
+/// inverted.
+fn factorise_columns<const N: usize>(
+    factor: &mut [[f64; N]; N],
+    solution: &mut [f64; N],
+    from: usize,
+) -> [[f64; N]; LANES] {
+    let mut columns = [[0.0; N]; LANES];
+    for (k, column) in (from..from + LANES).zip(&mut columns) {
+        let scale = 1.0 / factor[k][k].max(1e-12).sqrt();
+        factor[k][k] = scale;
+        solution[k] *= scale;
+        for i in k + 1..N {
+            column[i] = factor[i][k] * scale;
+            factor[i][k] = column[i];
+            solution[i] -= column[i] * solution[k];
+        }
+        for i in k + 1..N {
+            for j in k + 1..from + LANES {
+                factor[i][j] -= column[i] * column[j];
+            }
+        }
+    }
+    columns
+}
+
+/// Takes the products of finished columns from all that is right of them. Whole blocks: what is right of the diagonal is
+/// never read.
+fn update_right_of<const N: usize>(from: usize, factor: &mut [[f64; N]; N], columns: &[[f64; N]; LANES]) {
+    for (i, row) in factor.iter_mut().enumerate().skip(from) {
+        for at in (from..=i).step_by(LANES) {
+            let cells = &mut row[at..at + LANES];
+            for column in columns {
+                for (cell, other) in cells.iter_mut().zip(&column[at..at + LANES]) {
+                    *cell -= column[i] * other;
+                }
+            }
         }
     }
 }
