@@ -5,11 +5,12 @@ mod gather;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::Failure;
 use super::prometheus::Access;
+use super::values::Format;
 use crate::doctor::{Check, examine, failed, render};
 use crate::policy::ClusterPolicy;
 use crate::telemetry::{self, LogFormat};
@@ -50,12 +51,6 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     access: Access,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Gathers, examines and prints.

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use kube::api::Api;
 use kube::{Client as Kube, Config, ResourceExt};
 use serde_json::json;
 
 use super::cluster::{self, Cluster};
 use super::prometheus::{Access, failure};
+use super::values::Format;
 use super::{Failure, values};
 use crate::actuate::{Survey, bounded};
 use crate::controller::load::OneServer;
@@ -59,12 +60,6 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     access: Access,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Rehearses a cycle and prints what it came to.

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::progress::Progress;
 use super::prometheus::Access;
+use super::values::Format;
 use super::{Failure, cluster, record, values};
 use crate::observe::recording::Recorded;
 use crate::observe::{Queries, Recording, Trace, csv};
@@ -125,12 +126,6 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     access: Access,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,9 +1,17 @@
 //! Values of options.
 
+use clap::ValueEnum;
 use jiff::SignedDuration;
 
 use crate::policy::text::DurationText;
 use crate::series::Step;
+
+/// For whom a command prints: people or programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Json,
+}
 
 /// A duration such as `28d` or `1h30m`; 0 needs no unit.
 pub(super) fn duration(text: &str) -> Result<SignedDuration, String> {
