@@ -158,7 +158,7 @@ def gradient_boosting(start):
 
 def with_defaults(load, start):
     """CPU seconds of one fit and forecast before the last origin, by name: on the minutes themselves, as ours, and with
-    nothing of the library's changed. MSTL alone has means of STEP minutes: minutes would take it a quarter of an hour."""
+    the libraries' defaults. MSTL alone has means of STEP minutes, as minutes would take it far longer."""
     origin, ahead = load.origins[-1], load.lead + 1
     began_at = max(origin - HISTORY, 0)
     minutes = pandas.Series(load.qps[began_at:origin]).interpolate(limit_direction="both").to_numpy()
