@@ -473,7 +473,7 @@ impl Forecaster {
         let mut members = Vec::with_capacity(3 * PAST_DAYS);
         for (then, weight) in self.analogs.members(&self.history) {
             let at = then + ahead;
-            let levels = [at.saturating_sub(around), at, at + around].map(|step| self.history.kept(step));
+            let levels = [at.wrapping_sub(around), at, at + around].map(|step| self.history.kept(step));
             #[allow(clippy::cast_possible_truncation, reason = "stored with this precision")]
             let weight = weight as f32;
             members.extend(levels.into_iter().filter(|level| !level.is_nan()).map(|level| (level, weight)));

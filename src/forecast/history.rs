@@ -142,7 +142,7 @@ impl History {
 
     /// As [`History::get`], as it is kept; NaN for `None`.
     pub(super) fn kept(&self, step: usize) -> f32 {
-        // A step before the first one wraps to a place far beyond the last.
+        // A step before the first one, and one that has wrapped below 0, wraps to a place far beyond the last.
         self.levels.get(step.wrapping_sub(self.first)).copied().unwrap_or(f32::NAN)
     }
 

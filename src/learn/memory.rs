@@ -146,15 +146,16 @@ impl MemoryLearner {
 
     /// How many of `current` QueryNodes must stay while others drain, if a collection is in memory several times. Segments
     /// move within their in-memory replica: where all of its QueryNodes stop at once, they have nowhere to go, and the
-    /// drain hangs. Milvus spreads its QueryNodes evenly; which of them stop is not for the autoscaler to choose.
+    /// drain hangs. Milvus spreads its QueryNodes evenly; which of them stop is not for the autoscaler to choose. Where
+    /// an in-memory replica has but one, one at a time is the least that a scale-in can be.
     #[must_use]
     pub fn drain_floor(&self, current: Replicas) -> Option<Floor> {
         let copies = self.in_memory_replicas().filter(|copies| *copies > Replicas(1))?;
         let each = current.0 / copies.0;
         let at_once = each.saturating_sub(1).max(1);
         let message = format!(
-            "Each of a collection's {copies} in-memory replicas has {each} QueryNodes: at most {at_once} drain at once, \
-             so that none loses all of its own."
+            "A collection is in memory {copies} times: at most {at_once} of {current} QueryNodes drain at once, so that \
+             its in-memory replicas keep some to move their segments to."
         );
         let replicas = Replicas(current.0.saturating_sub(at_once));
         Some(Floor { replicas, reason: Reason::new("DrainInSteps", message) })
