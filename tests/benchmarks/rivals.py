@@ -25,8 +25,10 @@ HISTORY = 28 * DAY
 STEP = 5  # minutes; the models with a grid of their own work on means of so many
 SEASONS = [DAY // STEP, 7 * DAY // STEP]
 # Loess is computed at a tenth of the points and interpolated between, as in R's stl; statsforecast's default, every
-# point, takes 23 s instead of one.
+# point, takes 20 s instead of less than one.
 JUMPS = {"seasonal_jump": 2, "trend_jump": 100, "low_pass_jump": 50}
+TREND = AutoETS(model="ZZN")
+BOTH_SIDES = [round(200 * level - 100) for level in LEVELS]  # Its intervals whose upper ends are LEVELS.
 
 
 class Load:
@@ -63,6 +65,11 @@ class Load:
         return {level: numpy.full(len(self.qps), numpy.nan) for level in LEVELS}
 
 
+def seasons_of(history):
+    """Those that it has seen twice."""
+    return [season for season in SEASONS if 2 * season <= len(history)]
+
+
 def cpu_seconds():
     """Of this process and of those it started and has seen end."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -87,18 +94,17 @@ def mstl(load):
     """Parameters are estimated once a day; seasons, trend and state are computed at each origin."""
     quantiles, seconds, model, fitted = load.empty(), [], None, None
     before = range(load.origins[0] - load.every, load.first, -load.every)[::-1]
-    levels = [round(200 * level - 100) for level in LEVELS]
     for origin in [*before, *load.origins]:
         history, ahead = load.history(origin), load.steps_ahead()
-        seasons = [season for season in SEASONS if 2 * season <= len(history)]
+        seasons = seasons_of(history)
         began = cpu_seconds()
         if model is None or origin - fitted >= DAY or seasons != model.season_length:
-            fitted, model = origin, MSTL(seasons, trend_forecaster=AutoETS(model="ZZN"), stl_kwargs=JUMPS).fit(history)
-            path = model.predict(h=ahead, level=levels)
+            fitted, model = origin, MSTL(seasons, trend_forecaster=TREND, stl_kwargs=JUMPS).fit(history)
+            path = model.predict(h=ahead, level=BOTH_SIDES)
             seconds.append(cpu_seconds() - began)
         else:
-            path = model.forward(history, h=ahead, level=levels)
-        for level, both_sides in zip(LEVELS, levels):
+            path = model.forward(history, h=ahead, level=BOTH_SIDES)
+        for level, both_sides in zip(LEVELS, BOTH_SIDES):
             quantiles[level][origin] = max(load.highest(numpy.asarray(path[f"hi-{both_sides}"])), 0.0)
     return quantiles, seconds
 
@@ -111,8 +117,7 @@ def prophet(load):
         history = load.history(origin)
         times = pandas.date_range("2024-01-01", periods=len(history) + DAY // STEP + width, freq=f"{STEP}min")
         began = cpu_seconds()
-        model = Prophet().fit(pandas.DataFrame({"ds": times[: len(history)], "y": history}))
-        paths = model.predictive_samples(pandas.DataFrame({"ds": times[len(history) :]}))["yhat"]
+        paths = prophet_paths(history, times)
         for row in range(DAY // STEP):
             at = origin + row * STEP
             if at < len(load.qps):
@@ -124,14 +129,28 @@ def prophet(load):
     return quantiles, seconds
 
 
-def features(load, seconds_of_day, weekday):
+def prophet_paths(history, times):
+    """Sampled paths of what comes after `history`; `times` are those of both."""
+    model = Prophet().fit(pandas.DataFrame({"ds": times[: len(history)], "y": history}))
+    return model.predictive_samples(pandas.DataFrame({"ds": times[len(history) :]}))["yhat"]
+
+
+def features(load, start):
     """What is known just before each minute: levels, slopes, yesterday, last week, the week before, time, weekday."""
+    second = start + 60 * numpy.arange(len(load.qps))
     qps, peak = pandas.Series(load.qps), pandas.Series(load.peak)
     mean = {width: qps.rolling(width, min_periods=1).mean().shift(1) for width in (1, 5, 15, 60)}
     columns = [*mean.values(), mean[5] - mean[5].shift(15), mean[15] - mean[15].shift(60)]
     columns += [peak.shift(days * DAY) for days in (1, 7, 14)]
     columns += [mean[15].shift(days * DAY) for days in (1, 7)]
-    return numpy.column_stack([*columns, seconds_of_day, weekday])
+    return numpy.column_stack([*columns, second % 86400, second // 86400 % 7])
+
+
+def boosted(known, load, rows, level, **how):
+    """LightGBM trained on those of `rows` whose peak is known; `how` goes to it."""
+    rows = rows[numpy.isfinite(load.peak[rows])]
+    loss = {"objective": "quantile", "alpha": level, "num_threads": 1, "verbose": -1}
+    return lightgbm.train(loss, lightgbm.Dataset(known[rows], load.peak[rows]), **how)
 
 
 def gradient_boosting(start):
@@ -139,16 +158,13 @@ def gradient_boosting(start):
 
     def forecast(load):
         quantiles, seconds = load.empty(), []
-        second = start + 60 * numpy.arange(len(load.qps))
-        known = features(load, second % 86400, second // 86400 % 7)
+        known = features(load, start)
         for origin in range(load.first, load.origins[-1] + 1, 3 * DAY):
             rows = numpy.arange(origin - min(HISTORY, origin) // STEP * STEP, origin - load.lead, STEP)
-            rows = rows[numpy.isfinite(load.peak[rows])]
             ahead = numpy.arange(origin, min(origin + 3 * DAY, len(load.qps)), STEP)
             began = cpu_seconds()
             for level in LEVELS:
-                how = {"objective": "quantile", "alpha": level, "num_threads": 1, "verbose": -1}
-                model = lightgbm.train(how, lightgbm.Dataset(known[rows], load.peak[rows]), num_boost_round=80)
+                model = boosted(known, load, rows, level, num_boost_round=80)
                 quantiles[level][ahead] = numpy.maximum(model.predict(known[ahead]), 0.0)
             seconds.append(cpu_seconds() - began)
         return quantiles, seconds
@@ -162,32 +178,19 @@ def with_defaults(load, start):
     origin, ahead = load.origins[-1], load.lead + 1
     began_at = max(origin - HISTORY, 0)
     minutes = pandas.Series(load.qps[began_at:origin]).interpolate(limit_direction="both").to_numpy()
-    second = start + 60 * numpy.arange(len(load.qps))
-    known = features(load, second % 86400, second // 86400 % 7)
-    rows = numpy.arange(began_at, origin - load.lead)
-    rows = rows[numpy.isfinite(load.peak[rows])]
+    means, known, rows = load.history(origin), features(load, start), numpy.arange(began_at, origin - load.lead)
 
-    def mstl():
-        means = load.history(origin)
-        seasons = [season for season in SEASONS if 2 * season <= len(means)]
-        model = MSTL(seasons, trend_forecaster=AutoETS(model="ZZN")).fit(means)
-        model.predict(h=load.steps_ahead(), level=[round(200 * level - 100) for level in LEVELS])
+    def by_mstl():
+        MSTL(seasons_of(means), trend_forecaster=TREND).fit(means).predict(h=load.steps_ahead(), level=BOTH_SIDES)
 
-    def prophet():
-        times = pandas.date_range("2024-01-01", periods=len(minutes) + ahead, freq="1min")
-        model = Prophet().fit(pandas.DataFrame({"ds": times[: len(minutes)], "y": minutes}))
-        model.predictive_samples(pandas.DataFrame({"ds": times[len(minutes) :]}))
+    def by_prophet():
+        prophet_paths(minutes, pandas.date_range("2024-01-01", periods=len(minutes) + ahead, freq="1min"))
 
-    def gradient_boosting():
+    def by_boosting():
         for level in LEVELS:
-            how = {"objective": "quantile", "alpha": level, "num_threads": 1, "verbose": -1}
-            lightgbm.train(how, lightgbm.Dataset(known[rows], load.peak[rows])).predict(known[[origin]])
+            boosted(known, load, rows, level).predict(known[[origin]])
 
-    for name, fit_and_forecast in (
-        ("MSTL + AutoETS", mstl),
-        ("Prophet", prophet),
-        ("LightGBM quantiles", gradient_boosting),
-    ):
+    for name, fit_and_forecast in zip(all_of(start), (by_mstl, by_prophet, by_boosting)):
         began = cpu_seconds()
         fit_and_forecast()
         yield name, cpu_seconds() - began
