@@ -32,7 +32,7 @@ pub use pods::{Pod, PodState};
 
 use crate::decide::Reason;
 use crate::observe::Known;
-use crate::policy::status::TargetStatus;
+use crate::policy::status::{OriginalBounds, TargetStatus};
 use crate::policy::{Target, TargetKind};
 use crate::units::Replicas;
 
@@ -206,6 +206,16 @@ impl Lever {
             Self::ScaledObject(object) => Some(&object.bounds),
             Self::Scale(_) | Self::Milvus(_) => None,
         }
+    }
+
+    /// The original bounds here for the status, where bounds are set.
+    #[must_use]
+    pub fn original_bounds(&self) -> Option<OriginalBounds> {
+        let original = self.bounds()?.original;
+        let TargetStatus { kind, name, .. } = self.status();
+        let count = |bound: Option<u32>| bound.and_then(|bound| i32::try_from(bound).ok());
+        let (min_replicas, max_replicas) = (count(original.min_replicas), count(original.max_replicas));
+        Some(OriginalBounds { kind, name, min_replicas, max_replicas })
     }
 
     /// Whether asking for `replicas` here would change anything.

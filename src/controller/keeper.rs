@@ -32,7 +32,7 @@ use crate::capacity::Capacity;
 use crate::decide::{Decision, Fleet, Outcome, Reason, Rules, Situation, decide};
 use crate::forecast::Forecast;
 use crate::observe::Known;
-use crate::policy::status::MilvusAutoscalerStatus;
+use crate::policy::status::{MilvusAutoscalerStatus, OriginalBounds};
 use crate::policy::{ClusterPolicy, MilvusAutoscaler, Mode, Policy, Terms};
 use crate::telemetry::{Metrics, Object};
 use crate::units::{Qps, Replicas};
@@ -397,12 +397,13 @@ impl Keeper {
             return Ok(None);
         }
         self.notice_others(survey).await;
+        self.give_back_others(survey, now).await?;
         if !survey.lever.would_change(replicas) {
             return Ok(None);
         }
-        self.give_back_others(survey).await?;
-        if survey.lever.bounds().is_some() {
+        if let Some(original) = survey.lever.original_bounds() {
             finalizer::add(&self.context.client, &self.resource).await?;
+            self.note_bounds(Some(original), now).await?;
         }
         if !self.context.leadership.holds() {
             return Ok(None);
@@ -452,13 +453,24 @@ impl Keeper {
     }
 
     /// Restores bounds that are overridden in an object that is not the lever any more.
-    async fn give_back_others(&self, survey: &Survey) -> Result<(), Fault> {
-        let Some(old) = self.published().original_bounds else { return Ok(()) };
+    async fn give_back_others(&mut self, survey: &Survey, now: Timestamp) -> Result<(), Fault> {
         let target = survey.lever.status();
-        if old.kind == target.kind && old.name == target.name {
+        let Some(old) = self.published().original_bounds.filter(|old| !old.is_of(&target)) else {
+            return Ok(());
+        };
+        actuate::restore(&self.context.client, &self.object.namespace, &old.kind, &old.name).await?;
+        self.note_bounds(None, now).await
+    }
+
+    /// Keeps in the status which bounds are overridden. Written before the bounds are: whoever comes after a death
+    /// right after that write finds here what to give back.
+    async fn note_bounds(&mut self, original: Option<OriginalBounds>, now: Timestamp) -> Result<(), Fault> {
+        let mut next = self.published();
+        if next.original_bounds == original {
             return Ok(());
         }
-        actuate::restore(&self.context.client, &self.object.namespace, &old.kind, &old.name).await.map(|_| ())
+        next.original_bounds = original;
+        self.publisher.publish(&self.context.client, &self.object, &next, now).await.map(|_| ())
     }
 
     /// Leaves a policy that is being deleted: bounds go back to what they were.

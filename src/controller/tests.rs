@@ -42,6 +42,8 @@ fn start() -> Timestamp {
 struct World {
     now: Timestamp,
     replicas: u32,
+    /// The HPA of the Deployment, where there is one.
+    hpa: Option<Value>,
     resource: Value,
     kept: Option<Value>,
     /// Whether what is kept cannot be read now.
@@ -68,6 +70,7 @@ fn world(death: Option<(usize, bool)>) -> Shared {
     Arc::new(Mutex::new(World {
         now: start(),
         replicas: 1,
+        hpa: None,
         resource,
         kept: None,
         unreadable: false,
@@ -104,7 +107,8 @@ impl World {
         match (call.method.as_str(), resource) {
             _ if call.path.contains("/events") => Some((201, call.body.clone())),
             ("GET", "pods") => mock::pods(self.replicas),
-            ("GET", "horizontalpodautoscalers") => mock::list(&[]),
+            ("GET", "horizontalpodautoscalers") => mock::list(self.hpa.as_slice()),
+            ("GET", "hpa") => self.hpa.clone().map(|hpa| (200, hpa)),
             ("GET", "querynode") => Some((200, mock::deployment(self.replicas))),
             ("GET", _) if self.unreadable => mock::failure(500),
             ("GET", _) => self.kept.clone().map_or_else(|| mock::failure(404), |kept| Some((200, kept))),
@@ -116,6 +120,19 @@ impl World {
             }
             ("PATCH", "status") => {
                 self.resource["status"] = call.body["status"].clone();
+                Some((200, self.resource.clone()))
+            }
+            ("PATCH", "hpa") => {
+                let hpa = self.hpa.as_mut().unwrap();
+                // What is not applied again goes; only the autoscaler annotates here.
+                hpa["metadata"]["annotations"] = call.body["metadata"]["annotations"].clone();
+                for (field, value) in call.body["spec"].as_object().unwrap() {
+                    hpa["spec"][field] = value.clone();
+                }
+                Some((200, hpa.clone()))
+            }
+            ("PATCH", "querynode") => {
+                self.resource["metadata"]["finalizers"] = call.body["metadata"]["finalizers"].clone();
                 Some((200, self.resource.clone()))
             }
             ("PATCH", _) => {
@@ -191,8 +208,7 @@ fn process(world: &Shared) -> (Keeper, Arc<Notify>) {
         fits: Arc::new(Semaphore::new(1)),
         client,
     };
-    let resource: MilvusAutoscaler = serde_json::from_value(world.lock().unwrap().resource.clone()).unwrap();
-    (Keeper::new(Arc::new(context), Arc::new(resource)), died)
+    (Keeper::new(Arc::new(context), policy(world)), died)
 }
 
 /// Lives through all cycles; whoever dies is followed by another at the next one.
@@ -244,6 +260,88 @@ async fn a_death_at_any_request_causes_no_extra_scale_event() {
             assert_eq!(world.scaled, wanted, "died at request {request}, carried out: {carried_out}");
         }
     }
+}
+
+/// The policy as it is now.
+fn policy(world: &Shared) -> Arc<MilvusAutoscaler> {
+    Arc::new(serde_json::from_value(world.lock().unwrap().resource.clone()).unwrap())
+}
+
+/// Cycles of one process while the load rises; whether it has lived.
+async fn rise(world: &Shared) -> bool {
+    let (mut keeper, died) = process(world);
+    for second in [0, 60, 90] {
+        let now = start() + SignedDuration::from_secs(second);
+        world.lock().unwrap().now = now;
+        keeper.update(policy(world));
+        let lived = tokio::select! {
+            biased;
+            () = died.notified() => false,
+            _ = Box::pin(keeper.cycle(now)) => true,
+        };
+        if !lived {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_deleted_after_a_death_at_any_request_leaves_the_hpa_as_it_was() {
+    let original = mock::hpa("hpa", 1, 3);
+    let with_hpa = |death| {
+        let world = world(death);
+        world.lock().unwrap().hpa = Some(original.clone());
+        world
+    };
+    let healthy = with_hpa(None);
+    assert!(rise(&healthy).await);
+    let requests = healthy.lock().unwrap().asked;
+    assert_ne!(healthy.lock().unwrap().hpa.as_ref().unwrap()["spec"], original["spec"]);
+    for request in 0..requests {
+        for carried_out in [false, true] {
+            let world = with_hpa(Some((request, carried_out)));
+            let lived = rise(&world).await;
+            {
+                let mut world = world.lock().unwrap();
+                world.death = None;
+                world.resource["metadata"]["deletionTimestamp"] = json!("2026-01-05T00:02:00Z");
+                assert!(!lived || world.asked <= request);
+            }
+            let (mut next, _) = process(&world);
+            assert_eq!(next.cycle(start()).await, Next::Gone);
+            let world = world.lock().unwrap();
+            let (hpa, context) = (world.hpa.as_ref().unwrap(), format!("died at {request}, {carried_out}"));
+            assert_eq!(hpa["spec"], original["spec"], "{context}");
+            assert_eq!(hpa["metadata"]["annotations"], Value::Null, "{context}");
+            let finalizers = world.resource["metadata"]["finalizers"].as_array();
+            assert!(finalizers.is_none_or(Vec::is_empty), "{context}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hpa_that_turns_to_another_target_gets_its_bounds_back_though_nothing_is_to_scale() {
+    let world = world(None);
+    world.lock().unwrap().hpa = Some(mock::hpa("hpa", 3, 4));
+    let (mut keeper, _) = process(&world);
+    cycles(&world, &mut keeper, -60..-59).await;
+    learn(&world, &mut keeper).await;
+    cycles(&world, &mut keeper, -59..-40).await;
+    {
+        let mut world = world.lock().unwrap();
+        let hpa = world.hpa.as_mut().unwrap();
+        hpa["spec"]["scaleTargetRef"]["name"] = json!("other");
+        assert_eq!(hpa["spec"]["minReplicas"], 1);
+        assert_eq!(world.resource["status"]["originalBounds"]["name"], "hpa");
+    }
+    cycles(&world, &mut keeper, -40..-39).await;
+    let world = world.lock().unwrap();
+    let hpa = world.hpa.as_ref().unwrap();
+    assert_eq!(world.scaled, Vec::<u64>::new());
+    assert_eq!((&hpa["spec"]["minReplicas"], &hpa["spec"]["maxReplicas"]), (&json!(3), &json!(4)));
+    assert_eq!(hpa["metadata"]["annotations"], Value::Null);
+    assert_eq!(world.resource["status"]["originalBounds"], Value::Null);
 }
 
 /// One cycle each half minute from one minute to another.

@@ -357,3 +357,11 @@ pub struct OriginalBounds {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_replicas: Option<i32>,
 }
+
+impl OriginalBounds {
+    /// Whether they are those of `target`.
+    #[must_use]
+    pub fn is_of(&self, target: &TargetStatus) -> bool {
+        self.kind == target.kind && self.name == target.name
+    }
+}

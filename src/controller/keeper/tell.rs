@@ -12,7 +12,7 @@ use super::super::status::{self, Verdict};
 use super::{Keeper, Next, Verdicts, last_reason};
 use crate::actuate::{self, Fault, Survey};
 use crate::decide::Reason;
-use crate::policy::status::{Action, BoundsStatus, LastScale, MilvusAutoscalerStatus, OriginalBounds};
+use crate::policy::status::{Action, BoundsStatus, LastScale, MilvusAutoscalerStatus};
 use crate::policy::{ClusterPolicy, Mode};
 use crate::telemetry::{Direction, ReplicaKind};
 use crate::units::{Qps, Replicas};
@@ -67,7 +67,7 @@ impl Keeper {
             let (reason, message) = (reason.code.to_owned(), reason.message.clone().into_owned());
             next.last_scale = Some(LastScale { time, from, to, reason, message });
         }
-        self.describe_fleet(&mut next, survey, policy);
+        describe_fleet(&mut next, survey);
         self.describe_decision(&mut next, survey, sighting, verdicts, now);
         next.paused_until = pause.and_then(|pause| pause.until).map(status::seconds);
         let good = match written {
@@ -77,25 +77,6 @@ impl Keeper {
         set_ready(&mut next, good, now);
         self.set_conditions(&mut next, sighting, verdicts, pause, now);
         next
-    }
-
-    fn describe_fleet(&self, next: &mut MilvusAutoscalerStatus, survey: &Survey, policy: &ClusterPolicy) {
-        let target = survey.lever.status();
-        next.current_replicas = Some(status::count(survey.desired));
-        next.ready_replicas = Some(status::count(survey.ready()));
-        next.original_bounds = survey
-            .lever
-            .bounds()
-            .filter(|bounds| {
-                bounds.overridden || (policy.policy.mode == Mode::Active && self.asked.is_some())
-            })
-            .map(|bounds| OriginalBounds {
-                kind: target.kind.clone(),
-                name: target.name.clone(),
-                min_replicas: bounds.original.min_replicas.and_then(|min| i32::try_from(min).ok()),
-                max_replicas: bounds.original.max_replicas.and_then(|max| i32::try_from(max).ok()),
-            });
-        next.target = Some(target);
     }
 
     fn describe_decision(
@@ -309,6 +290,16 @@ impl Keeper {
         if let Err(fault) = actuate::bounded("Event", publishing).await {
             debug!(error = %fault, "an event could not be written");
         }
+    }
+}
+
+fn describe_fleet(next: &mut MilvusAutoscalerStatus, survey: &Survey) {
+    next.current_replicas = Some(status::count(survey.desired));
+    next.ready_replicas = Some(status::count(survey.ready()));
+    next.target = Some(survey.lever.status());
+    // What is noted stays: it is another object's, or that of a write that has come after this survey.
+    if survey.lever.bounds().is_some_and(|bounds| bounds.overridden) && next.original_bounds.is_none() {
+        next.original_bounds = survey.lever.original_bounds();
     }
 }
 
