@@ -3,6 +3,8 @@
 //! The core ([`units`], [`series`], [`forecast`], [`capacity`], [`decide`]) is pure: no I/O and no clock, time is an
 //! argument. [`simulate`] and the controller call the same core, so what people simulate is what runs.
 
+#![cfg_attr(not(test), warn(unused_crate_dependencies))]
+
 pub mod actuate;
 pub mod calendar;
 pub mod capacity;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use statrs::distribution::{ContinuousCDF, Laplace};
+
 /// Bins of the histogram. They are narrow in the middle and wide in the tails.
 const BINS: usize = 240;
 /// How many samples the prior, a Laplace distribution, is worth.
@@ -20,9 +22,9 @@ pub(super) struct Residuals {
 impl Residuals {
     /// A distribution that weighs an error `memory` samples ago by 1/e.
     pub(super) fn new(memory: f64) -> Self {
-        let laplace = |u: f64| if u < 0.0 { 0.5 * u.exp() } else { 1.0 - 0.5 * (-u).exp() };
+        let prior = Laplace::new(0.0, 1.0).expect("1 is above 0");
         let weights: Vec<f64> =
-            (0..BINS).map(|bin| PRIOR_SAMPLES * (laplace(edge(bin + 1)) - laplace(edge(bin)))).collect();
+            (0..BINS).map(|bin| PRIOR_SAMPLES * (prior.cdf(edge(bin + 1)) - prior.cdf(edge(bin)))).collect();
         let shape = Arc::new(Shape::of(&weights));
         Self { weights, newest: 1.0, growth: 1.0 + 1.0 / memory, shape }
     }
