@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
+use fnv::FnvHasher;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
@@ -87,35 +88,14 @@ impl Store {
     }
 }
 
-/// A name that no two policies share, readable as far as it may be long.
+/// A name that no two policies share, readable as far as it may be long, and the same in every release.
 fn config_map_name(namespace: &str, name: &str) -> String {
-    let mut hasher = Fnv::default();
+    let mut hasher = FnvHasher::default();
     hasher.write(namespace.as_bytes());
     hasher.write(b"/");
     hasher.write(name.as_bytes());
     let readable: String = format!("mas-{namespace}-{name}").chars().take(230).collect();
     format!("{}-{:016x}", readable.trim_end_matches(['-', '.']), hasher.finish())
-}
-
-/// The FNV-1a hash, which is the same in every release.
-pub(super) struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -127,6 +107,6 @@ mod tests {
         assert_ne!(config_map_name("a-b", "c"), config_map_name("a", "b-c"));
         let long = config_map_name(&"n".repeat(63), &"p".repeat(253));
         assert!(long.len() <= 253);
-        assert!(config_map_name("milvus", "querynode").starts_with("mas-milvus-querynode-"));
+        assert_eq!(config_map_name("milvus", "querynode"), "mas-milvus-querynode-fea80f6ed084b706");
     }
 }

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fnv::FnvHasher;
 use futures::future::FutureExt;
 use futures::stream::{SelectAll, StreamExt};
 use kube::api::Api;
@@ -19,7 +20,6 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::keeper::{Context, Keeper, Next};
-use super::state::Fnv;
 use super::{Options, until};
 use crate::policy::MilvusAutoscaler;
 use crate::telemetry::{Health, Object};
@@ -179,7 +179,7 @@ fn key(resource: &MilvusAutoscaler) -> Key {
 
 /// The first cycle comes soon, and the cycles of many policies spread over the interval, the same way in each run.
 fn phase(key: &Key, interval: Duration) -> Duration {
-    let mut hasher = Fnv::default();
+    let mut hasher = FnvHasher::default();
     hasher.write(key.0.as_bytes());
     hasher.write(b"/");
     hasher.write(key.1.as_bytes());
