@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use milvus_autoscaler::policy::MilvusAutoscaler;
 use serde_json::json;
 use support::kubelet::{Behaviour, Kubelet};
@@ -51,6 +51,17 @@ async fn target(client: &Client, namespace: &str, name: &str, prometheus: &str) 
     policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
 }
 
+/// Sets the replicas to too few and to too many in turn, so that the autoscaler makes changes of both kinds whenever the
+/// queries are asked.
+async fn meddle(client: Client, namespace: &'static str, name: &'static str) {
+    let deployments: Api<Deployment> = Api::namespaced(client, namespace);
+    for replicas in [1, 8].into_iter().cycle() {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        deployments.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+}
+
 /// Six hours of a steady load, for the forecast to be judged by.
 fn past() -> String {
     let now = jiff::Timestamp::now().as_second();
@@ -86,13 +97,13 @@ async fn every_query_finds_the_real_autoscaler() {
     let labels = [("namespace", "milvus"), ("pod", "milvus-standalone-0")];
     let prometheus =
         Prometheus::start_with(&scrape(&[(milvus.metrics(), &labels)]), Some(&past()), &[]).await;
-    // Up and down all the time, so that there are changes of both kinds whenever the queries are asked.
     let mut load = milvus.search(&["12:15", "12:75"].repeat(15).join(","), &[]);
     load.running().await;
     let client = cluster.client().await;
     for (namespace, name) in TARGETS {
         cluster.namespace(namespace).await;
         target(&client, namespace, name, &prometheus.url()).await;
+        tokio::spawn(meddle(client.clone(), namespace, name));
     }
 
     let port = free_port();
